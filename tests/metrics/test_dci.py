@@ -1,0 +1,82 @@
+"""DCI against values worked out on paper."""
+
+import math
+
+import numpy as np
+import pytest
+
+from tripod_lite.metrics import dci
+from tripod_lite.metrics.dci import completeness, disentanglement
+
+
+def sources(n: int = 600) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return np.stack([rng.integers(0, k, n) for k in (3, 4, 2)], axis=1)
+
+
+def test_a_latent_for_each_source_scores_one():
+    # Up to the importance that trees find in chance, about 40/n here.
+    s = sources(2000)
+    scores = dci(s, s[:, [2, 0, 1]])
+    assert scores[:3] == pytest.approx((1, 1, 1), abs=0.04)
+    assert scores.importance == pytest.approx(np.eye(3)[:, [2, 0, 1]], abs=0.02)
+
+
+def test_noise_scores_near_zero():
+    s = sources(2000)
+    z = np.random.default_rng(1).normal(size=(2000, 4))
+    scores = dci(s, z)
+    assert max(scores[:2]) < 0.02
+    assert scores.informativeness == pytest.approx((1 / 3 + 1 / 4 + 1 / 2) / 3, abs=0.06)
+
+
+def test_a_source_held_twice_costs_completeness():
+    # Trees share their splits between the two copies: H(1/2, 1/2) to base 4 is 1/2.
+    s = sources(2000)
+    d, c, i, _ = dci(s, s[:, [0, 0, 1, 2]])
+    assert d == pytest.approx(1, abs=0.02)
+    assert c == pytest.approx((1 / 2 + 1 + 1) / 3, abs=0.02)
+    assert i == 1
+
+
+def test_formulas_by_hand():
+    # Rows: sources. Latent 0 serves both equally (D_0 = 0, weight 2/4), latent 1 only source 0, latent 2 only source 1.
+    r = np.array([[1.0, 1, 0], [1, 0, 1]])
+    assert disentanglement(r) == pytest.approx(1 / 2)
+    assert completeness(r) == pytest.approx(1 - math.log(2) / math.log(3))
+    # Weights: source 1 has a quarter of the importance and one latent, source 0 spreads evenly over both.
+    r = np.array([[1.5, 1.5], [1, 0]])
+    assert completeness(r) == pytest.approx(1 / 4)
+    p = 1.5 / 2.5
+    assert disentanglement(r) == pytest.approx(1 - 2.5 / 4 * -(p * math.log2(p) + (1 - p) * math.log2(1 - p)))
+
+
+def test_formulas_at_their_edges():
+    assert disentanglement(np.eye(3)) == completeness(np.eye(3)) == 1
+    assert disentanglement(np.ones((3, 2))) == pytest.approx(0, abs=1e-12)
+    assert disentanglement(np.zeros((3, 2))) == completeness(np.zeros((3, 2))) == 0
+    assert completeness(np.ones((2, 1))) == disentanglement(np.ones((1, 2))) == 1  # one latent, one source
+
+
+def test_only_order_matters_and_the_seed_decides():
+    s = sources(200)
+    z = s @ np.random.default_rng(2).normal(size=(3, 3))
+    a, b, c = dci(s, z, seed=3), dci(s * 5 - 2, np.sinh(z), seed=3), dci(s, z, seed=4)
+    assert a.importance == pytest.approx(b.importance, abs=1e-9)
+    assert a[:3] == pytest.approx(b[:3], abs=1e-9)
+    assert not np.allclose(a.importance, c.importance)
+
+
+@pytest.mark.parametrize(
+    ("error", "match", "factors", "latents"),
+    [
+        (ValueError, "600 and 599 rows", sources(), sources()[1:]),
+        (ValueError, "at least 10 samples", sources()[:9], sources()[:9]),
+        (ValueError, "column 2 is constant", sources() * [1, 1, 0], sources()),
+        (TypeError, "factors must be integer", sources() * 0.5, sources()),
+        (ValueError, "NaN", sources(), np.full((600, 2), np.nan)),
+    ],
+)
+def test_bad_input(error, match, factors, latents):
+    with pytest.raises(error, match=match):
+        dci(factors, latents)

@@ -1,0 +1,267 @@
+"""InfoMEC against values worked out on paper, slow versions and scikit-learn."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tripod_lite.metrics import infomec, normalized_information
+from tripod_lite.metrics.infomec import active_latents, concentration, explicitness
+from tripod_lite.metrics.regression import balanced_cross_entropy
+
+
+def full_grid(*sizes: int) -> np.ndarray:
+    """Every combination of factor values once: sources that are exactly independent."""
+    return np.stack(np.meshgrid(*map(np.arange, sizes), indexing="ij"), axis=-1).reshape(-1, len(sizes))
+
+
+def entropy(*p: float) -> float:
+    return -sum(q * math.log(q) for q in p if q)
+
+
+def slow_information(s: np.ndarray, z: np.ndarray) -> float:
+    """I(s; z) = Σ p(s, z) log p(s, z) / (p(s) p(z)), one pair of values at a time."""
+    total = 0.0
+    for a in np.unique(s):
+        for b in np.unique(z):
+            joint = np.mean((s == a) & (z == b))
+            if joint > 0:
+                total += joint * math.log(joint / (np.mean(s == a) * np.mean(z == b)))
+    return total
+
+
+def random_code(seed: int, n: int = 400) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    s = np.stack([rng.integers(0, k, n) for k in (3, 4, 5)], axis=1)
+    mix = s @ rng.normal(size=(3, 4)) + 0.5 * rng.normal(size=(n, 4))
+    return s, np.clip(np.round(mix), -3, 3).astype(int) + 3
+
+
+def test_a_latent_for_each_source_scores_one():
+    s = full_grid(3, 4, 5)
+    scores = infomec(s, s)
+    assert scores[:3] == pytest.approx((1, 1, 1), abs=1e-4)
+    assert scores.nmi == pytest.approx(np.eye(3), abs=1e-12)
+    assert scores.active.all()
+
+
+def test_unused_latents_are_pruned():
+    s = full_grid(3, 4)
+    z = np.column_stack([s, np.full(12, 2), [3] + [0] * 11])  # constant, and nearly
+    scores = infomec(s, z)
+    assert scores.active.tolist() == [True, True, False, False]
+    assert scores[:3] == pytest.approx((1, 1, 1), abs=1e-4)
+    assert scores.nmi[0, 3] > 0  # reported all the same
+
+
+def test_a_source_held_twice_costs_compactness():
+    # NMI = [[1, 1, 0], [0, 0, 1]]: shares (1/2, 1), less 1/3, over 2/3: (1/4 + 1)/2.
+    s = full_grid(3, 4)
+    scores = infomec(s, s[:, [0, 0, 1]])
+    assert scores[:2] == pytest.approx((1, 5 / 8), abs=1e-12)
+
+
+def test_a_latent_that_holds_two_sources_costs_modularity():
+    # z0 numbers the pairs of two binary sources, z1 copies the third source: NMI = [[1, 0], [1, 0], [0, 1]].
+    # InfoM: shares (1/2, 1), less 1/3, over 2/3. InfoC: each source is in one latent. InfoE: one-hot z0 tells both.
+    s = full_grid(2, 2, 2)
+    z = np.column_stack([2 * s[:, 0] + s[:, 1], 3 * s[:, 2]])
+    assert infomec(s, z)[:3] == pytest.approx((5 / 8, 1, 1), abs=1e-4)
+
+
+def test_exclusive_or_is_information_about_neither():
+    s = full_grid(2, 2)
+    z = (s[:, :1] ^ s[:, 1:]) * 3
+    scores = infomec(s, z)
+    assert scores.nmi.tolist() == [[0], [0]]
+    assert scores[:3] == pytest.approx((0, 0, 0), abs=1e-6)
+
+
+def test_a_noisy_copy_has_the_information_of_its_channel():
+    # A bit flipped one time in four: I = log 2 - H(1/4), and the best linear reader knows exactly that.
+    s = np.array([[0]] * 4 + [[1]] * 4)
+    z = np.array([[0], [0], [0], [1], [1], [1], [1], [0]])
+    share = 1 - entropy(0.25, 0.75) / math.log(2)
+    scores = infomec(s, z)
+    assert scores.nmi[0, 0] == pytest.approx(share, abs=1e-12)
+    assert scores.explicitness == pytest.approx(share, abs=1e-6)
+
+
+def test_information_is_normalized_by_the_sources_entropy():
+    # s is 0 (half the time), 1 or 2; z tells only whether it is 0: I = log 2, H(s) = 1.5 log 2.
+    s = np.array([[0], [0], [1], [2]])
+    z = np.array([[0], [0], [1], [1]])
+    assert normalized_information(s, z)[0, 0] == pytest.approx(2 / 3, abs=1e-12)
+
+
+def test_explicitness_weighs_classes_equally():
+    # As above, but balanced: classes of weight 1/3; z = 0 is class 0, z = 1 leaves one bit between 1 and 2,
+    # so that H_z = 2/3 log 2 and H∅ = log 3. Unbalanced it would be log 2 / 2 over 1.5 log 2.
+    s = np.array([[0], [0], [1], [2]])
+    z = np.array([[0], [0], [1], [1]])
+    assert explicitness(s, z) == pytest.approx(1 - 2 / 3 * math.log(2) / math.log(3), abs=1e-4)
+
+
+def test_explicitness_sees_what_is_linear_in_the_levels_only():
+    # The sum of two ternary latents is not linear in their one-hot codes, but each of them is.
+    z = full_grid(3, 3)
+    s = np.column_stack([z[:, 0], (z[:, 0] + z[:, 1]) % 3])
+    assert explicitness(s, z) == pytest.approx((1, 0), abs=1e-4)
+
+
+def test_no_active_latent_scores_zero():
+    s = full_grid(3, 4)
+    for z, discrete in ((np.zeros((12, 2)), True), (np.zeros((12, 2)), False), (np.full((12, 1), 5), True)):
+        scores = infomec(s, z, discrete)
+        assert scores[:3] == (0, 0, 0)
+        assert not scores.active.any()
+
+
+def test_one_active_latent_is_compact_for_the_sources_it_knows():
+    s = full_grid(3, 4)
+    z = np.column_stack([s[:, 0], np.zeros(12, int)])
+    scores = infomec(s, z)
+    assert scores[:2] == pytest.approx((1, 1 / 2))  # it knows one source of two
+    assert all(np.isfinite(scores[:3]))
+
+
+def test_one_source_is_modular_in_the_latents_that_know_it():
+    s = full_grid(4, 4)
+    assert infomec(s[:, :1], s)[:2] == pytest.approx((1 / 2, 1))
+
+
+def test_concentration_by_hand():
+    rows = np.array([[1.0, 0, 0], [1, 1, 1], [2, 1, 1], [0, 0, 0]])
+    assert concentration(rows) == pytest.approx((1, 0, 1 / 4, 0), abs=1e-12)
+    assert concentration(np.array([[3.0], [0.0]])).tolist() == [1, 0]
+
+
+def test_independent_noise_scores_near_zero():
+    rng = np.random.default_rng(0)
+    s = np.stack([rng.integers(0, 4, 5000) for _ in range(3)], axis=1)
+    scores = infomec(s, rng.integers(0, 6, (5000, 4)))
+    assert scores.nmi.max() < 0.005  # the plug-in's bias, (4-1)(6-1)/(2n) nats over log 4
+    assert scores.explicitness < 0.02
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_fast_information_equals_the_double_loop(seed):
+    s, z = random_code(seed)
+    slow = np.array([[slow_information(a, b) / slow_information(a, a) for b in z.T] for a in s.T])
+    assert normalized_information(s, z) == pytest.approx(slow, abs=1e-12)
+
+
+@given(seed=st.integers(0, 50), data=st.data())
+@settings(max_examples=15, deadline=None)
+def test_names_and_order_do_not_matter(seed, data):
+    """Permuted sources, permuted and negated latents, renamed source values: the same scores."""
+    s, z = random_code(seed, n=60)
+    grid = 2 * z / 6 - 1
+    rows, columns = data.draw(st.permutations(range(3))), data.draw(st.permutations(range(4)))
+    signs = np.array(data.draw(st.lists(st.sampled_from([-1, 1]), min_size=4, max_size=4)))
+    names = np.array(data.draw(st.permutations(range(-7, 13))))
+    before, after = infomec(s, grid), infomec(names[s][:, rows], (grid * signs)[:, columns])
+    assert after[:3] == pytest.approx(before[:3], abs=1e-4)
+    assert after.nmi == pytest.approx(before.nmi[np.ix_(rows, columns)], abs=1e-12)
+    assert after.active.tolist() == before.active[columns].tolist()
+
+
+def test_indices_and_grid_values_agree():
+    s, z = random_code(0)
+    as_indices, as_values = infomec(s, z, levels=7), infomec(s, (2 * z / 6 - 1).astype(np.float32))
+    assert as_indices[:3] == as_values[:3]
+    assert as_indices.active.tolist() == as_values.active.tolist()
+
+
+def test_levels_decide_how_far_an_index_reaches():
+    s = full_grid(2, 2)
+    assert infomec(s, s).active.tolist() == [True, True]  # two levels: from -1 to 1
+    assert infomec(s, s, levels=41).active.tolist() == [False, False]  # of 41: a step of 1/20
+
+
+def test_active_latents_by_hand():
+    wide, narrow = np.linspace(-1, 1, 101), np.linspace(-0.1, 0.1, 101)  # interquartile ranges 1 and 0.1
+    assert active_latents(np.column_stack([wide, 0.99 * narrow, 1.01 * narrow]), True).tolist() == [True, False, True]
+    assert active_latents(np.column_stack([wide, 0.99 * narrow, 1.01 * narrow]), False).tolist() == [True, False, True]
+    assert active_latents(100 * np.column_stack([wide, 0.99 * narrow]), False).tolist() == [True, False]
+
+
+def test_continuous_copies_of_the_sources():
+    rng = np.random.default_rng(0)
+    s = np.stack([rng.integers(0, k, 2000) for k in (3, 5)], axis=1)
+    z = 40 * s + rng.uniform(-1, 1, (2000, 2))
+    scores = infomec(s, z, discrete=False)
+    assert scores[:3] == pytest.approx((1, 1, 1), abs=0.02)
+    assert np.diag(scores.nmi) == pytest.approx(1, abs=0.01)
+
+
+def test_continuous_information_of_overlapping_uniforms():
+    # s a fair bit, z uniform on [s, s + 2]: they overlap half the time, then z tells nothing: I = log 2 / 2.
+    rng = np.random.default_rng(0)
+    s = rng.integers(0, 2, (4000, 1))
+    z = s + rng.uniform(0, 2, (4000, 1))
+    assert normalized_information(s, z, discrete=False)[0, 0] == pytest.approx(0.5, abs=0.03)
+    assert normalized_information(s, -7 * z + 3, discrete=False)[0, 0] == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.parametrize("discrete", [True, False])
+def test_explicitness_equals_scikit_learns(discrete):
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+    from threadpoolctl import threadpool_limits
+
+    s, z = random_code(3)
+    s[s[:, 1] == 2, 1] = 1  # unbalanced classes
+    x = (OneHotEncoder(sparse_output=False) if discrete else StandardScaler()).fit_transform(z)
+    expected = []
+    for y in s.T:
+        y = np.unique(y, return_inverse=True)[1]
+        model = LogisticRegression(C=np.inf, class_weight="balanced", tol=1e-6, max_iter=5000)
+        with threadpool_limits(1):
+            model.fit(x, y)
+        omega = 1 / np.bincount(y)[y] / (y.max() + 1)
+        likelihood = model.predict_proba(x)[np.arange(len(y)), y]
+        expected.append(1 + omega @ np.log(likelihood) / np.log(y.max() + 1))
+    assert explicitness(s, z, discrete) == pytest.approx(np.array(expected), abs=1e-4)
+
+
+def test_constant_inputs_know_only_the_classes():
+    y = np.array([0, 0, 0, 1, 2])
+    assert balanced_cross_entropy(np.ones((5, 2)), y) == pytest.approx(math.log(3), abs=1e-12)
+
+
+def test_regression_says_when_it_did_not_get_there(monkeypatch):
+    from tripod_lite.metrics import regression
+
+    monkeypatch.setattr(regression, "MAX_ITERATIONS", 2)
+    s, z = random_code(0)
+    with pytest.warns(RuntimeWarning, match="stopped after 2 iterations"):
+        balanced_cross_entropy(z / 6, s[:, 1])
+
+
+S, Z = full_grid(3, 4), full_grid(3, 4)
+
+
+@pytest.mark.parametrize(
+    ("error", "match", "factors", "latents", "options"),
+    [
+        (ValueError, "factors must have shape", S[:, 0], Z, {}),
+        (ValueError, "latents must have shape", S, Z[:, :0], {}),
+        (ValueError, "12 and 11 rows", S, Z[1:], {}),
+        (TypeError, "factors must be integer", S / 2, Z, {}),
+        (TypeError, "latents must hold real numbers", S, Z.astype(str), {}),
+        (TypeError, "latents must hold real numbers", S, Z.astype(complex), {}),
+        (ValueError, "NaN or infinity in column 1", S, np.where(Z == 3, np.nan, Z / 3), {}),
+        (ValueError, "column 1 is constant", S * [1, 0], Z, {}),
+        (ValueError, "indices from 0 to 2", S, Z, {"levels": 3}),
+        (ValueError, "levels must be at least 2", S, Z, {"levels": 1}),
+        (ValueError, "-1 to 2", S, Z - 1, {}),
+        (ValueError, "more than 10 samples", S[:10], Z[:10] / 4, {"discrete": False}),
+        (ValueError, "pass discrete=False", full_grid(2, 200), np.linspace(-1, 1, 400)[:, None], {}),
+    ],
+)
+def test_bad_input(error, match, factors, latents, options):
+    with pytest.raises(error, match=match):
+        infomec(factors, latents, **options)

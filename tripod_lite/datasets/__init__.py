@@ -1,0 +1,9 @@
+"""Data sets: benchmarks drawn as they are asked for, and anybody's images, used in one way."""
+
+from tripod_lite.datasets.base import Dataset, Part
+from tripod_lite.datasets.catalog import DATASETS, load_dataset
+from tripod_lite.datasets.grid import FactorGrid
+from tripod_lite.datasets.images import ArrayDataset, from_images
+from tripod_lite.datasets.twin import Twin
+
+__all__ = ["DATASETS", "ArrayDataset", "Dataset", "FactorGrid", "Part", "Twin", "from_images", "load_dataset"]

@@ -1,0 +1,179 @@
+"""What every data set can do, and parts of data sets."""
+
+import abc
+from typing import Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+from jaxtyping import Array, Int, UInt8, UInt64
+
+from tripod_lite.checks import check_below, check_count, check_integers
+
+Images = UInt8[Array, "n h w 3"]
+Factors = Int[Array, "n n_s"]
+
+
+class Dataset(abc.ABC):
+    """Images and the factors behind them, by row number.
+
+    A subclass says how many rows there are, what a row holds, and where to find given factors; the rest follows.
+
+    Attributes:
+        name: the data set's.
+        factor_names: the factors' in storage order; () where none are known.
+        factor_sizes: how many values each factor has.
+        image_size: height and width in pixels.
+        part: "all", or which part of a split this is, "train" or "held_out".
+    """
+
+    name: str
+    factor_names: tuple[str, ...]
+    factor_sizes: tuple[int, ...]
+    image_size: int
+    part: str = "all"
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels. There are always three channels."""
+        return self.image_size, self.image_size, 3
+
+    @abc.abstractmethod
+    def __len__(self) -> int:
+        """The number of rows."""
+
+    @abc.abstractmethod
+    def fetch(self, rows: Int[Array, " n"]) -> tuple[Images, Factors]:
+        """As `take`, for int32 rows known to exist; safe under `jax.jit`."""
+
+    @abc.abstractmethod
+    def images(self, factors: npt.ArrayLike) -> Images:
+        """Images of given factors. A part of a data set answers for the whole of it.
+
+        Args:
+            factors: class numbers, integers, shape (n, n_s).
+
+        Returns:
+            uint8, shape (n, h, w, 3).
+
+        Raises:
+            TypeError: not integers.
+            ValueError: a wrong shape, or factors that no image has.
+        """
+
+    def take(self, rows: npt.ArrayLike) -> tuple[Images, Factors]:
+        """The images and factors of given rows.
+
+        Args:
+            rows: row numbers, integers, shape (n,).
+
+        Returns:
+            (images, factors): uint8 of shape (n, h, w, 3) and int32 of shape (n, n_s).
+
+        Raises:
+            TypeError: not integers.
+            ValueError: not of shape (n,), or a row that does not exist.
+        """
+        rows = check_integers("rows", rows, 1)
+        check_below("rows", rows, len(self))
+        return self.fetch(jnp.asarray(rows, jnp.int32))
+
+    def sample(self, key: Array, n: int) -> tuple[Images, Factors]:
+        """Random rows, uniform and independent, with replacement; safe under `jax.jit` where n is static.
+
+        Args:
+            key: a JAX random key.
+            n: how many rows.
+
+        Returns:
+            (images, factors) as `take`.
+
+        Raises:
+            TypeError: n is not an integer.
+            ValueError: n below 1.
+        """
+        n = check_count("n", n, 1)
+        return self.fetch(jax.random.randint(key, (n,), 0, len(self), jnp.int32))
+
+    def split(self, seed: int = 0, held_out: int | None = None) -> tuple["Part", "Part"]:
+        """Split the rows at random, the same way on every machine.
+
+        Args:
+            seed: which split, at least 0.
+            held_out: how many rows are held out; None: 10 000, or a tenth of all where that is less.
+
+        Returns:
+            (train, held_out): disjoint, together every row. The training part keeps the order of the rows; the held-out
+            part is shuffled, so that its first rows are a fair sample of it.
+
+        Raises:
+            TypeError: an argument that is not an integer.
+            ValueError: a negative seed, or a held_out that leaves one of the parts empty.
+        """
+        seed = check_count("seed", seed, 0, 2**63 - 1)
+        if held_out is None:
+            held_out = max(1, min(10_000, len(self) // 10))
+        held_out = check_count("held_out", held_out, 1, len(self) - 1)
+        rows = np.argsort(scramble(len(self), seed))[:held_out].astype(np.int32)
+        return Part.without(self, rows), Part.of(self, rows)
+
+
+class Part(Dataset):
+    """Some rows of a data set: those listed, or all but those listed."""
+
+    def __init__(self, whole: Dataset, rows: Int[np.ndarray, " m"], *, part: str) -> None:
+        """Use `of` or `without`."""
+        self.whole, self.part = whole, part
+        self.name, self.image_size = whole.name, whole.image_size
+        self.factor_names, self.factor_sizes = whole.factor_names, whole.factor_sizes
+        self._rows = jnp.asarray(rows)
+
+    @classmethod
+    def of(cls, whole: Dataset, rows: Int[np.ndarray, " m"]) -> Self:
+        """The held-out part: the listed rows, in the order of the list."""
+        return cls(whole, rows, part="held_out")
+
+    @classmethod
+    def without(cls, whole: Dataset, rows: Int[np.ndarray, " m"]) -> Self:
+        """The training part: all rows but the listed ones, in the order of the whole.
+
+        Only the list is kept. Let r_0 < r_1 < … be its rows: r_i has r_i - i rows of this part before it, so that the
+        part's row j is the whole's row j + #{i: r_i - i ≤ j}.
+        """
+        return cls(whole, np.sort(rows) - np.arange(len(rows), dtype=rows.dtype), part="train")
+
+    def __len__(self) -> int:
+        return len(self._rows) if self.part == "held_out" else len(self.whole) - len(self._rows)
+
+    def rows_in_whole(self, rows: Int[Array, " n"]) -> Int[Array, " n"]:
+        """Which rows of the whole these rows of the part are."""
+        if self.part == "held_out":
+            return self._rows[rows]
+        return rows + jnp.searchsorted(self._rows, rows, side="right").astype(rows.dtype)
+
+    def fetch(self, rows: Int[Array, " n"]) -> tuple[Images, Factors]:
+        """See `Dataset.fetch`."""
+        return self.whole.fetch(self.rows_in_whole(rows))
+
+    def images(self, factors: npt.ArrayLike) -> Images:
+        """See `Dataset.images`."""
+        return self.whole.images(factors)
+
+
+def scramble(n: int, seed: int) -> UInt64[np.ndarray, " n"]:
+    """Different 64-bit numbers in random order, n of them, by integer arithmetic that no library's update can change.
+
+    SplitMix64: a bijection of the 64-bit numbers, applied to n steps along an arithmetic sequence.
+
+    Source: Steele, Lea and Flood, *Fast Splittable Pseudorandom Number Generators* (OOPSLA 2014).
+    """
+    golden = np.uint64(0x9E3779B97F4A7C15)
+
+    def mix(z: UInt64[np.ndarray, " m"]) -> UInt64[np.ndarray, " m"]:
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return z ^ (z >> np.uint64(31))
+
+    start = mix(np.array([seed], np.uint64) * golden)
+    return mix(start + np.arange(1, n + 1, dtype=np.uint64) * golden)

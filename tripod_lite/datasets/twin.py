@@ -1,0 +1,64 @@
+"""Twins: data sets that are drawn as they are asked for."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy.typing as npt
+from jaxtyping import Array, Int
+
+from tripod_lite.checks import check_count
+from tripod_lite.datasets.base import Dataset, Factors, Images
+from tripod_lite.datasets.grid import FactorGrid
+from tripod_lite.scenes import Scene
+
+
+class Twin(Dataset):
+    """The whole factor grid of a scene. A row's number is its factors' index on the grid.
+
+    Attributes:
+        scene: what is drawn.
+        grid: the factor grid.
+    """
+
+    def __init__(self, scene: Scene, image_size: int = 64) -> None:
+        """Images of `scene`, `image_size` (at least 8) pixels high and wide.
+
+        Raises:
+            TypeError: image_size is not an integer.
+            ValueError: image_size below 8.
+        """
+        self.image_size = check_count("image_size", image_size, 8)
+        self.scene, self.grid = scene, FactorGrid(scene.factor_names, scene.factor_sizes)
+        self.name, self.factor_names, self.factor_sizes = scene.name, scene.factor_names, scene.factor_sizes
+
+    def __len__(self) -> int:
+        return len(self.grid)
+
+    def index(self, factors: npt.ArrayLike) -> Int[Array, " n"]:
+        """The rows of given factors; see `FactorGrid.index`."""
+        return self.grid.index(factors)
+
+    def factors(self, index: npt.ArrayLike) -> Factors:
+        """The factors of given rows; see `FactorGrid.factors`."""
+        return self.grid.factors(index)
+
+    def fetch(self, rows: Int[Array, " n"]) -> tuple[Images, Factors]:
+        """See `Dataset.fetch`."""
+        factors = self.grid.unravel(rows)
+        return self._draw(factors), factors
+
+    def images(self, factors: npt.ArrayLike) -> Images:
+        """See `Dataset.images`; safe under `jax.jit`, where values off the grid go unnoticed."""
+        return self._draw(self.grid.check(factors))
+
+    def _draw(self, factors: Factors) -> Images:
+        # Compiling takes seconds, so few numbers of images are compiled: 16, 32, … 512, and multiples of 512.
+        n = len(factors)
+        room = max(16, 1 << (n - 1).bit_length()) if n <= 512 else -(-n // 512) * 512
+        return _draw(self.scene, jnp.pad(factors, ((0, room - n), (0, 0))), self.image_size)[:n]
+
+
+@partial(jax.jit, static_argnames=("scene", "image_size"))
+def _draw(scene: Scene, factors: Factors, image_size: int) -> Images:
+    return scene.images(factors, image_size)

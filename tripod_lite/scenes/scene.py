@@ -1,0 +1,94 @@
+"""A scene: named factors with their values, and how a picture follows from them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, UInt8
+
+from tripod_lite.checks import check_count
+from tripod_lite.scenes.primitives import Scalar
+
+# Pictures drawn side by side: as many as the processor's cache has room for. Then 8-bit pictures that are kept of it.
+_GROUP, _CHUNK = 16, 512
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """The procedural twin of a benchmark.
+
+    A picture is the product of K gray layers, which hold the geometry and the light, and a palette of K colors. A
+    factor that only recolors never touches the geometry.
+
+    Attributes:
+        name: the benchmark's.
+        factors: each factor's values, in storage order, the last fastest. Hashing is by identity, so leave it as it is.
+        layers: `layers(u, v, values, pixel)`: the K layers at the pixel with center (u, v) and side `pixel` on the
+            image plane, where both axes go from -1 to 1, u to the right and v up.
+        palette: `palette(values)`: the K colors, red, green and blue in [0, 1].
+    """
+
+    name: str
+    factors: Mapping[str, tuple[float, ...]]
+    layers: Callable[[Scalar, Scalar, Float[Array, " n_s"], float], tuple[Scalar, ...]]
+    palette: Callable[[Float[Array, " n_s"]], Float[Array, "K 3"]]
+
+    @property
+    def factor_names(self) -> tuple[str, ...]:
+        """The factors' names in storage order."""
+        return tuple(self.factors)
+
+    @property
+    def factor_sizes(self) -> tuple[int, ...]:
+        """How many values each factor has."""
+        return tuple(len(values) for values in self.factors.values())
+
+    def values(self, factors: Int[Array, "n n_s"]) -> Float[Array, "n n_s"]:
+        """The values that class numbers stand for; numbers off the grid are not looked for (`Twin` does)."""
+        columns = [jnp.asarray(values)[factors[:, k]] for k, values in enumerate(self.factors.values())]
+        return jnp.stack(columns, axis=1)
+
+    def render(self, values: Float[Array, "n n_s"], image_size: int) -> Float[Array, "n h w 3"]:
+        """Pictures of any values, on the grid, between its points or beyond; differentiable in all of them.
+
+        Args:
+            values: floating point, shape (n, n_s): a row a picture, a column a factor, in the units of `factors`.
+            image_size: height and width in pixels.
+
+        Returns:
+            Red, green and blue in [0, 1], shape (n, image_size, image_size, 3), in the precision of `values`.
+
+        Raises:
+            TypeError: values that are not floating point, a size that is not an integer.
+            ValueError: a wrong shape, a size below 1.
+        """
+        check_count("image_size", image_size, 1)
+        if not jnp.issubdtype(values.dtype, jnp.floating):
+            raise TypeError(f"values must be floating point, got dtype {values.dtype}")
+        if values.ndim != 2 or values.shape[1] != len(self.factors):
+            raise ValueError(f"values must have shape (n, {len(self.factors)}), a column a factor, got {values.shape}")
+        pixel = 2.0 / image_size
+        centers = (jnp.arange(image_size, dtype=values.dtype) + 0.5) * pixel - 1.0
+
+        def draw(row: Float[Array, " n_s"]) -> tuple[Float[Array, "h w"], ...]:
+            line = jax.vmap(lambda u, v: self.layers(u, v, row, pixel), (0, None))
+            return jax.vmap(line, (None, 0))(centers, -centers)
+
+        # Besides bounding memory, the loop keeps the compiler from computing the layers anew for each color.
+        layers = jnp.stack(jax.lax.map(draw, values, batch_size=_GROUP))
+        return jnp.clip(jnp.einsum("knhw,nkc->nhwc", layers, jax.vmap(self.palette)(values)), 0.0, 1.0)
+
+    def images(self, factors: Int[Array, "n n_s"], image_size: int) -> UInt8[Array, "n h w 3"]:
+        """Pictures of class numbers in 8 bits; safe under `jax.jit`, in memory little larger than the result."""
+
+        def draw(chunk: Int[Array, "m n_s"]) -> UInt8[Array, "m h w 3"]:
+            return jnp.round(255.0 * self.render(self.values(chunk), image_size)).astype(jnp.uint8)
+
+        n, n_s = factors.shape
+        if n <= _CHUNK:
+            return draw(factors)
+        whole = n - n % _CHUNK
+        chunks = jax.lax.map(draw, factors[:whole].reshape(-1, _CHUNK, n_s))
+        images = chunks.reshape(whole, image_size, image_size, 3)
+        return images if whole == n else jnp.concatenate([images, draw(factors[whole:])])
