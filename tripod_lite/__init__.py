@@ -6,6 +6,10 @@ Source: Hsu, Ibn Hamid, Burns, Finn, Wu, *Tripod: Three Complementary Inductive 
 Learning* (ICML 2024).
 """
 
+from tripod_lite.autoencoder import Tripod, TripodConfig
+from tripod_lite.checkpoints import load, save
+from tripod_lite.datasets import DATASETS, from_images, load_dataset
+from tripod_lite.figures import plot_history, plot_images, plot_latents, plot_nmi, plot_reconstructions, plot_traversals
 from tripod_lite.legs import (
     Quantized,
     exact_hessian_energy,
@@ -16,5 +20,35 @@ from tripod_lite.legs import (
     quantize,
     silverman_factor,
 )
+from tripod_lite.metrics import DCI, InfoMEC, Scores, dci, evaluate, infomec, psnr
+from tripod_lite.training import Run, fit
+from tripod_lite.widgets import explore, knobs
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "DATASETS",
+    "DCI",
+    "dci",
+    "evaluate",
+    "explore",
+    "fit",
+    "from_images",
+    "infomec",
+    "InfoMEC",
+    "knobs",
+    "load",
+    "load_dataset",
+    "plot_history",
+    "plot_images",
+    "plot_latents",
+    "plot_nmi",
+    "plot_reconstructions",
+    "plot_traversals",
+    "psnr",
+    "Run",
+    "save",
+    "Scores",
+    "Tripod",
+    "TripodConfig",
+]

@@ -11,11 +11,13 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
+from tripod_lite.checks import check_count
 from tripod_lite.legs import ESTIMATORS, Quantized, latent_scale, multiinformation, normalized_hessian_penalty, quantize
 from tripod_lite.legs.hessian import METHODS
 from tripod_lite.legs.quantization import check_levels
 from tripod_lite.networks import ARCHITECTURES, Decoder, Encoder
 
+SCHEDULES = ("constant", "cosine")
 Images = Float[Array, "b h w 3"] | UInt8[Array, "b h w 3"]
 
 
@@ -41,14 +43,6 @@ def _known(argument: str, value: object, known: object) -> None:
         raise ValueError(f"{argument} must be one of {', '.join(known)}, got {value!r}")
 
 
-def check_count(argument: str, value: object, least: int) -> None:
-    """Raise unless value is an integer of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{argument} must be an integer, got {value!r}")
-    if value < least:
-        raise ValueError(f"{argument} must be at least {least}, got {value}")
-
-
 @dataclass(frozen=True)
 class TripodConfig:
     """Everything that decides a run, but for the data, the seed and the number of steps.
@@ -67,7 +61,9 @@ class TripodConfig:
         nhp_samples: how many images of each batch leg 3 sees; None: all, as released.
         batch_size: images a step.
         learning_rate: Adam's, the peak where a schedule is on.
-        schedule: "constant" (as released) or "cosine" (a linear warm-up over 1/50 of the steps, then a cosine to zero).
+        schedule: of the learning rate, "constant" (as released) or "cosine" (a linear warm-up over 1/50 of the steps,
+            then a cosine to zero).
+        penalty_schedule: of both λ, "constant" (as released) or "cosine" (from their full values to zero).
 
     Raises:
         TypeError, ValueError: at construction, naming the argument.
@@ -87,6 +83,7 @@ class TripodConfig:
     batch_size: int = 64
     learning_rate: float = 2e-4
     schedule: str = "constant"
+    penalty_schedule: str = "constant"
 
     def __post_init__(self) -> None:
         check_count("n_z", self.n_z, 1)
@@ -100,7 +97,8 @@ class TripodConfig:
         check_count("batch_size", self.batch_size, 2)  # one point has no density estimate
         if self.nhp_samples is not None:
             check_count("nhp_samples", self.nhp_samples, 1)
-        _known("schedule", self.schedule, ("constant", "cosine"))
+        _known("schedule", self.schedule, SCHEDULES)
+        _known("penalty_schedule", self.penalty_schedule, SCHEDULES)
         for name in ("lambda_klm", "lambda_nhp", "learning_rate"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float):
@@ -210,12 +208,15 @@ class Tripod(nnx.Module):
         """Images through the bottleneck and back, in [0, 1], shape (b, h, w, 3). Raises as `encode` does."""
         return self.decode(self.encode(images).quantized)
 
-    def loss(self, images: Images, key: PRNGKeyArray) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    def loss(
+        self, images: Images, key: PRNGKeyArray, *, strength: float | Float[Array, ""] = 1.0
+    ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         """The objective: BCE + λ_KLM · KLM + λ_NHP · NHP.
 
         Args:
             images: as for `encode`, at least two.
             key: for the probes of leg 3.
+            strength: a factor on both λ, for schedules.
 
         Returns:
             The loss and its parts: `bce` in nats a pixel and channel, `klm` in nats, `nhp` summed over the penalized
@@ -230,7 +231,7 @@ class Tripod(nnx.Module):
             sigma = latent_scale(code.continuous)
         if config.lambda_klm:
             parts["klm"] = multiinformation(code.quantized, sigma, estimator=config.estimator)
-            total += config.lambda_klm * parts["klm"]
+            total += strength * config.lambda_klm * parts["klm"]
         if config.lambda_nhp:
             penalties = normalized_hessian_penalty(
                 lambda z: self.decoder.activations(z[None]),
@@ -241,7 +242,7 @@ class Tripod(nnx.Module):
                 method=config.nhp_method,
             )
             parts["nhp"] = sum(penalties)
-            total += config.lambda_nhp * parts["nhp"]
+            total += strength * config.lambda_nhp * parts["nhp"]
         return total, parts
 
 

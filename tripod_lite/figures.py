@@ -95,7 +95,7 @@ def plot_traversals(
         _redden(ax.get_yticklabels(), faded)
         if panel:
             ax.set_yticklabels([])
-    return figure
+    return _settled(figure)
 
 
 def plot_nmi(scores: Any, factor_names: Sequence[str] | None = None) -> "matplotlib.figure.Figure":
@@ -257,7 +257,7 @@ def plot_reconstructions(
     ax = figure.subplots()
     _show(ax, _sheet(np.concatenate(rows), columns))
     ax.set_yticks([(height + GAP) * row + height / 2 for row in range(len(rows))], labels)
-    return figure
+    return _settled(figure)
 
 
 def plot_images(
@@ -310,6 +310,12 @@ def _figure(width: float, height: float) -> "matplotlib.figure.Figure":
             return {}  # the picture itself is the backend's to make
 
     return plt.figure(FigureClass=ShownOnce, figsize=(width, height), layout="constrained", facecolor="white")
+
+
+def _settled(figure: "matplotlib.figure.Figure") -> "matplotlib.figure.Figure":
+    """Around axes of a fixed aspect the layout finds room for long labels only in the second pass: do the first."""
+    figure.draw_without_rendering()
+    return figure
 
 
 def _pictures(name: str, images: npt.ArrayLike) -> Float[np.ndarray, "b h w 3"]:

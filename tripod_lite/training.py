@@ -6,16 +6,16 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 import optax
 from flax import nnx
 
-from tripod_lite.autoencoder import Tripod, TripodConfig, check_count
+from tripod_lite.autoencoder import Tripod, TripodConfig
 from tripod_lite.checkpoints import Checkpoints
-from tripod_lite.datasets.base import Part
+from tripod_lite.checks import check_count
+from tripod_lite.datasets import Dataset
 
 
 @dataclass
@@ -25,7 +25,8 @@ class Run:
     Attributes:
         model: the trained model.
         history: one array a quantity. "step", "loss", "bce" and, where they are on, "klm" and "nhp": averages over
-            the steps since the entry before. "eval_step", "infom", "infoc", "infoe", "psnr": held-out scores, where asked for.
+            the steps since the entry before. "eval_step", "infom", "infoc", "infoe", "psnr": held-out scores, where
+            asked for.
         config: the configuration.
         steps: optimization steps done.
         seconds: seconds of training, evaluation and compilation included, summed over resumed parts.
@@ -48,7 +49,7 @@ def optimizer(config: TripodConfig, steps: int) -> optax.GradientTransformation:
 
 
 def fit(
-    ds: Any,
+    ds: Dataset,
     cfg: TripodConfig,
     *,
     steps: int,
@@ -67,8 +68,8 @@ def fit(
         steps: optimization steps in all, those before a resume included.
         seed: decides parameters, batches and probes. The same seed gives the same run, resumed or not.
         checkpoint_dir: where to save; where it holds a checkpoint of the same run, training goes on from there.
-        progress: True for a progress bar (lines where there is neither terminal nor notebook), N for a line every N steps,
-            False for silence.
+        progress: True for a progress bar (lines where there is neither terminal nor notebook), N for a line every N
+            steps, False for silence.
         checkpoint_every: steps between checkpoints; one more is saved at the end and on an interrupt.
         evaluate_every: steps between held-out scores (0: none). Each takes some seconds.
         log_every: steps between entries of the history.
@@ -78,8 +79,8 @@ def fit(
         what there is.
 
     Raises:
-        TypeError, ValueError: arguments of the wrong kind, a data set of another image size than the configuration's, or a
-            checkpoint that belongs to another configuration, seed or number of steps.
+        TypeError, ValueError: arguments of the wrong kind, a data set of another image size than the
+            configuration's, or a checkpoint that belongs to another configuration, seed or number of steps.
     """
     for name, value, least in (
         ("steps", steps, 1),
@@ -89,11 +90,15 @@ def fit(
         ("log_every", log_every, 1),
     ):
         check_count(name, value, least)
+    if not isinstance(progress, bool):
+        check_count("progress", progress, 0)
+    if not all(hasattr(ds, name) for name in ("sample", "image_size", "part")):
+        raise TypeError(f"ds must be a data set, from load_dataset or from_images, got {type(ds).__name__}")
     if not isinstance(cfg, TripodConfig):
         raise TypeError(f"cfg must be a TripodConfig, got {type(cfg).__name__}")
     if ds.image_size != cfg.image_size:
         raise ValueError(f"ds has images of size {ds.image_size}, but cfg.image_size is {cfg.image_size}")
-    train, held_out = (ds, None) if isinstance(ds, Part) else ds.split()
+    train, held_out = ds.split() if ds.part == "all" else (ds, None)
     if evaluate_every and held_out is None:
         raise ValueError("evaluate_every needs a whole data set, which fit splits; got a part of one")
 
@@ -107,10 +112,12 @@ def fit(
     if store is not None and (restored := store.restore(state)) is not None:
         start, state, history, earlier = restored
 
+    strength = optax.cosine_decay_schedule(1.0, steps) if cfg.penalty_schedule == "cosine" else lambda _: 1.0
+
     @jax.jit
-    def step(state: dict, images: jax.Array, key: jax.Array) -> tuple[dict, dict]:
+    def step(state: dict, images: jax.Array, key: jax.Array, i: jax.Array) -> tuple[dict, dict]:
         def objective(params: nnx.State) -> tuple[jax.Array, dict]:
-            return nnx.merge(graph, params).loss(images, key)
+            return nnx.merge(graph, params).loss(images, key, strength=strength(i))
 
         (loss, parts), gradient = jax.value_and_grad(objective, has_aux=True)(state["params"])
         updates, moments = adam.update(gradient, state["optimizer"], state["params"])
@@ -121,7 +128,7 @@ def fit(
     try:
         for i in _progress(range(start, steps), steps, progress, history):
             images, _ = train.sample(jax.random.fold_in(data_key, i), cfg.batch_size)
-            state, parts = step(state, images, jax.random.fold_in(probe_key, i))
+            state, parts = step(state, images, jax.random.fold_in(probe_key, i), i)
             pending.append(parts)
             done = i + 1
             if done % log_every == 0 or done == steps:
@@ -149,7 +156,7 @@ def _log(history: dict[str, list], step: int, pending: list[dict[str, jax.Array]
     pending.clear()
 
 
-def _score(history: dict[str, list], step: int, model: Tripod, held_out: Any) -> None:
+def _score(history: dict[str, list], step: int, model: Tripod, held_out: Dataset) -> None:
     """Append held-out scores to the history."""
     from tripod_lite.metrics import evaluate
 

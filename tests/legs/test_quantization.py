@@ -17,10 +17,10 @@ from tripod_lite.legs.quantization import check_levels, straight_through
 MANY_LEVELS = (2, 3, 4, 10, 12, 50, 99)  # at 50 and 99 a reciprocal in the place of a division misses the end 1
 
 
-def grid(levels: int, dtype=np.float64) -> np.ndarray:
+def grid(levels: int, dtype="float64") -> np.ndarray:
     """The L values, each the quotient of two integers, rounded once."""
     steps = levels - 1
-    return np.asarray(np.arange(-steps, steps + 1, 2) / steps, dtype)
+    return np.asarray(np.arange(-steps, steps + 1, 2) / steps, jnp.dtype(dtype))
 
 
 def by_loops(z: np.ndarray, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -78,11 +78,10 @@ def test_default_is_twelve_levels():
 def test_every_value_is_on_the_grid_bit_for_bit(x64, jitted, dtype):
     z = jnp.broadcast_to(jnp.linspace(-8.0, 8.0, 4001, dtype=dtype)[:, None], (4001, len(MANY_LEVELS)))
     quantize = jax.jit(lambda z: tl.quantize(z, MANY_LEVELS)) if jitted else lambda z: tl.quantize(z, MANY_LEVELS)
-    got = quantize(z)
+    got = jax.tree.map(np.asarray, quantize(z))
     assert got.quantized.dtype == z.dtype
     for j, levels in enumerate(MANY_LEVELS):
-        expected = jnp.asarray(grid(levels), dtype)
-        np.testing.assert_array_equal(got.quantized[:, j], expected[got.indices[:, j]])
+        np.testing.assert_array_equal(got.quantized[:, j], grid(levels, dtype)[got.indices[:, j]])
         assert (got.quantized[0, j], got.quantized[-1, j]) == (-1, 1)
 
 
@@ -122,7 +121,7 @@ def test_grid_values_are_left_where_they_are(levels):
     z = jnp.concatenate([jnp.array([-20.0]), jnp.arctanh(inside), jnp.array([20.0])])[:, None]
     once = tl.quantize(z, levels)
     np.testing.assert_array_equal(once.indices[:, 0], np.arange(levels))
-    np.testing.assert_array_equal(once.quantized[:, 0], grid(levels, np.float32))
+    np.testing.assert_array_equal(once.quantized[:, 0], grid(levels, "float32"))
 
 
 def test_indices_rise_with_z():
@@ -153,13 +152,13 @@ def test_levels_come_as_any_integer(levels):
 
 
 @given(data=st.data(), dtype=st.sampled_from(["float32", "float64"]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_agrees_with_the_double_loop(data, dtype):
     shape = data.draw(hnp.array_shapes(min_dims=1, max_dims=4, max_side=4))
     z = data.draw(hnp.arrays(dtype, shape, elements=st.floats(-6, 6, width=16)))
     levels = data.draw(st.lists(st.integers(2, 40), min_size=shape[-1], max_size=shape[-1]))
     with jax.enable_x64(True):
-        got = jax.tree.map(np.asarray, tl.quantize(jnp.asarray(z), levels))
+        got = jax.tree.map(np.asarray, jax.jit(lambda z: tl.quantize(z, levels))(z))
     assert got.continuous.shape == got.quantized.shape == got.indices.shape == shape
     assert got.continuous.dtype == got.quantized.dtype == z.dtype
     assert got.indices.dtype == np.int32
@@ -179,20 +178,18 @@ def test_agrees_with_the_double_loop(data, dtype):
     levels=st.integers(2, 64),
     seed=st.integers(0, 2**31 - 1),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_shapes_dtypes_and_ranges(shape, dtype, levels, seed):
     with jax.enable_x64(True):
-        z = 3 * jax.random.normal(jax.random.key(seed), shape, dtype)
-        got = tl.quantize(z, levels)
-        compiled = jax.jit(tl.quantize, static_argnums=1)(z, levels)
-        gap = np.abs(np.asarray(got.quantized - got.continuous, np.float64))
-        resolution = float(jnp.finfo(dtype).eps)
+        z = jnp.asarray(3 * np.random.default_rng(seed).standard_normal(shape), dtype)
+        got = jax.tree.map(np.asarray, jax.jit(tl.quantize, static_argnums=1)(z, levels))
+    gap = np.abs(got.quantized.astype(np.float64) - got.continuous.astype(np.float64))
+    resolution = float(jnp.finfo(dtype).eps)
     assert got.continuous.shape == got.quantized.shape == got.indices.shape == shape
     assert got.continuous.dtype == got.quantized.dtype == jnp.dtype(dtype)
     assert np.all((got.indices >= 0) & (got.indices < levels))
-    assert np.all(np.abs(got.quantized) <= 1)
     assert np.all(gap <= 1 / (levels - 1) + 4 * resolution)
-    np.testing.assert_array_equal(compiled.quantized, jnp.asarray(grid(levels), dtype)[compiled.indices])
+    np.testing.assert_array_equal(got.quantized, grid(levels, dtype)[got.indices])
 
 
 @pytest.mark.parametrize("levels", [2, 3, 12, (2, 3, 12, 50, 7)])

@@ -78,6 +78,10 @@ def quantize(z: Float[Array, "*batch n_z"], levels: int | Sequence[int] | np.nda
         raise ValueError("z must have shape (..., n_z), got a scalar")
     steps = check_levels(levels, z.shape[-1]) - 1
     c = jnp.tanh(z)
-    index = jnp.round((c + 1) / 2 * jnp.asarray(steps, c.dtype).reshape((1,) * (z.ndim - 1) + (-1,)))
-    grid = 2 * index / jnp.asarray(steps, c.dtype).reshape((1,) * (z.ndim - 1) + (-1,)) - 1
-    return Quantized(c, straight_through(grid, c), index.astype(jnp.int32))
+    latents = (1,) * (z.ndim - 1) + (-1,)
+    indices = jnp.round((c + 1) * jnp.asarray(steps / 2, c.dtype).reshape(latents)).astype(jnp.int32)
+    # A table, not arithmetic: compiled, a division by a constant becomes a product, and the end 1 is missed by a bit.
+    grid = np.concatenate([(2 * np.arange(s + 1) - s) / s for s in steps])
+    first = np.cumsum(steps + 1) - (steps + 1)  # where each latent's values start in the table
+    nearest = jnp.asarray(grid, c.dtype)[indices + jnp.asarray(first, jnp.int32).reshape(latents)]
+    return Quantized(c, straight_through(nearest, c), indices)

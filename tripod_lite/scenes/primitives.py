@@ -108,18 +108,32 @@ def through_square(ray: Ray, half: Scalar) -> Span:
     return Span(enter, leave, inside)
 
 
-def capped(ray: Ray, span: Span, height: Scalar, pixel: float) -> tuple[Scalar, Scalar]:
+def capped(ray: Ray, column: Callable[[Scalar], Span], u: Scalar, height: Scalar, pixel: float) -> tuple[Scalar, Scalar]:
     """Cuts a column off at the floor and at `height`, for a camera above the floor.
 
+    Args:
+        ray: the ray through the pixel's center.
+        column: where a ray through u passes the column, which stands upright and so does not depend on v.
+        u: the pixel's center.
+        height: of the column.
+        pixel: the pixel's side.
+
     Returns:
-        (between, top): the share of the pixel that lies between the column's lower and upper outlines, and the share,
-        of what is seen of the column, that is its top. Up and down a pixel, a point at t moves by pixel · t.
+        (between, top): the share of the pixel between the column's lower and upper outlines, and of what is seen of the
+        column the share that is its top.
     """
-    above_floor = ray.oz + span.enter * ray.dz
-    over = jnp.where(ray.dz < 0, span.leave, span.enter)  # the far rim is seen from above, the near one from below
-    below_top = height - ray.oz - over * ray.dz
-    between = share(above_floor, pixel * span.enter) * share(below_top, pixel * over)
-    return between, share(above_floor - height, pixel * span.enter)
+    span, by_u = jax.jvp(column, (u,), (jnp.ones_like(u),))
+
+    def width(t: Scalar, t_by_u: Scalar) -> Scalar:
+        # The change of the height z = oz + t v across a pixel, up and sideways; bounded, since at the sides of a cylinder
+        # outlines are upright and the latter has no bound.
+        return pixel * (t + jnp.minimum(jnp.abs(ray.dz * t_by_u), 2.0 * t))
+
+    far = ray.dz < 0  # from above it is the far rim that outlines the top, from below the near one
+    over, over_by_u = jnp.where(far, span.leave, span.enter), jnp.where(far, by_u.leave, by_u.enter)
+    entry, entry_width = ray.oz + span.enter * ray.dz, width(span.enter, by_u.enter)
+    between = share(entry, entry_width) * share(height - ray.oz - over * ray.dz, width(over, over_by_u))
+    return between, share(entry - height, entry_width)
 
 
 def inside_capsule(ray: Ray, radius: Scalar, low: Scalar, high: Scalar) -> Scalar:

@@ -156,15 +156,15 @@ def _layers(u: Scalar, v: Scalar, values: Float[Array, "6"], pixel: float) -> tu
         return side * (q.dx * (-solids.half - q.oy) - q.dy * (side * solids.half - q.ox))
 
     faces = _mix(cover(beyond_edge), lit(side * one, zero, zero), lit(zero, -one, zero))
-    between, on_top = capped(r, through_square(r, solids.half), solids.height, pixel)
+    between, on_top = capped(r, lambda u: through_square(ray(u, v), solids.half), u, solids.height, pixel)
     cube = solids.cubes * between * cover(lambda u, v: through_square(ray(u, v), solids.half).inside)
     cube_light = _mix(on_top, top, faces)
 
-    span = through_cylinder(r, solids.cylinder)
-    between, on_top = capped(r, span, solids.height, pixel)
+    between, on_top = capped(r, lambda u: through_cylinder(ray(u, v), solids.cylinder), u, solids.height, pixel)
     cylinder = solids.cylinders * between * cover(lambda u, v: through_cylinder(ray(u, v), solids.cylinder).inside)
-    x, y = r.ox + span.enter * r.dx, r.oy + span.enter * r.dy
-    cylinder_light = _mix(on_top, top, lit(x / solids.cylinder, y / solids.cylinder, zero))
+    entry = through_cylinder(r, solids.cylinder).enter
+    x, y = (r.ox + entry * r.dx) / solids.cylinder, (r.oy + entry * r.dy) / solids.cylinder
+    cylinder_light = _mix(on_top, top, lit(x, y, zero))
 
     capsule = solids.capsules * cover(lambda u, v: inside_capsule(ray(u, v), solids.radius, solids.low, solids.high))
     capsule_light = lit(*capsule_normal(r, solids.radius, solids.low, solids.high))

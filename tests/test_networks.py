@@ -1,0 +1,96 @@
+"""The networks: their size, their shapes, and the pieces that a slow version can check."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tripod_lite.networks import (
+    ARCHITECTURES,
+    Decoder,
+    Encoder,
+    depth_to_space,
+    instance_norm,
+    space_to_depth,
+)
+
+
+def count_parameters(module):
+    return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
+
+
+def pair(size, image_size, n_z):
+    architecture = ARCHITECTURES[size]
+    return nnx.eval_shape(
+        lambda: tuple(network(architecture, image_size, n_z, rngs=nnx.Rngs(0)) for network in (Encoder, Decoder))
+    )
+
+
+def test_paper_size_has_the_released_number_of_parameters():
+    assert sum(map(count_parameters, pair("paper", 64, 12))) == 20_238_255
+
+
+@pytest.mark.parametrize("size", ARCHITECTURES)
+@pytest.mark.parametrize("image_size", [32, 64, 128])
+def test_one_definition_gives_every_size(size, image_size):
+    encoder, decoder = pair(size, image_size, 5)
+    images = jax.ShapeDtypeStruct((2, image_size, image_size, 3), jnp.float32)
+    z = nnx.eval_shape(encoder, images)
+    assert z.shape == (2, 5)
+    assert nnx.eval_shape(decoder, z).shape == images.shape
+    layers = nnx.eval_shape(lambda decoder, z: decoder.activations(z), decoder, z)
+    assert len(layers) == ARCHITECTURES[size].stages(
+        image_size
+    )  # the conditioning vector, and all up-blocks but the last
+
+
+def test_the_penalized_layers_of_the_paper_size_are_four():
+    decoder = pair("paper", 64, 12)[1]
+    layers = nnx.eval_shape(lambda d: d.activations(jnp.zeros((1, 12))), decoder)
+    assert [layer.shape for layer in layers] == [(1, 256), (1, 8, 8, 256), (1, 16, 16, 128), (1, 32, 32, 64)]
+
+
+@pytest.mark.parametrize(("size", "image_size"), [("tiny", 8), ("tiny", 24), ("paper", 4), ("paper", 48), ("tiny", 33)])
+def test_image_sizes_that_cannot_be_halved_are_refused(size, image_size):
+    with pytest.raises(ValueError, match=f"image_size must be one of .*got {image_size}"):
+        ARCHITECTURES[size].stages(image_size)
+
+
+@given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4), st.integers(1, 3), st.integers(1, 5))
+@settings(max_examples=20, deadline=None)
+def test_space_to_depth_against_loops_and_back(b, rows, columns, block, c):
+    x = np.arange(b * rows * block * columns * block * c, dtype=np.float32).reshape(b, rows * block, columns * block, c)
+    folded = np.asarray(space_to_depth(jnp.asarray(x), block))
+    for i in range(rows):
+        for j in range(columns):
+            square = x[:, i * block : (i + 1) * block, j * block : (j + 1) * block]
+            np.testing.assert_array_equal(folded[:, i, j], square.reshape(b, -1))
+    np.testing.assert_array_equal(depth_to_space(jnp.asarray(folded), block), x)
+
+
+def test_instance_norm_per_image_and_channel():
+    x = jax.random.normal(jax.random.key(0), (3, 5, 4, 2)) * 7 + 100
+    y = np.asarray(instance_norm(x))
+    np.testing.assert_allclose(y.mean((1, 2)), 0, atol=1e-4)
+    np.testing.assert_allclose(y.std((1, 2)), 1, atol=1e-3)
+
+
+def test_samples_of_a_batch_do_not_mix():
+    architecture = ARCHITECTURES["tiny"]
+    encoder = Encoder(architecture, 16, 3, rngs=nnx.Rngs(0))
+    decoder = Decoder(architecture, 16, 3, rngs=nnx.Rngs(1))
+    images = jax.random.uniform(jax.random.key(0), (3, 16, 16, 3))
+    z = encoder(images)
+    np.testing.assert_allclose(encoder(images[1:2]), z[1:2], atol=1e-5)
+    np.testing.assert_allclose(decoder(z[1:2]), decoder(z)[1:2], atol=1e-4)
+
+
+def test_the_decoder_ends_where_its_activations_lead():
+    decoder = Decoder(ARCHITECTURES["tiny"], 32, 3, rngs=nnx.Rngs(0))
+    z = jnp.asarray([[0.3, -1.0, 1.0]])
+    condition, *_, last = decoder.activations(z)
+    logits = depth_to_space(decoder._up_block(len(decoder.stages) - 1, last, condition), decoder.patch)
+    np.testing.assert_allclose(decoder(z), logits, atol=1e-5)

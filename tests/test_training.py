@@ -1,0 +1,120 @@
+"""The training loop: it learns, it resumes to the same result, it can be interrupted, it says what is wrong."""
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+import tripod_lite as tl
+
+CONFIG = tl.TripodConfig(
+    n_z=3, image_size=16, size="tiny", batch_size=8, nhp_samples=2, learning_rate=1e-2, schedule="cosine"
+)
+
+
+@pytest.fixture(scope="module")
+def ds():
+    twin = tl.load_dataset("shapes3d", image_size=16)
+    images, factors = twin.sample(jax.random.key(0), 64)
+    return tl.from_images(np.asarray(images), np.asarray(factors))
+
+
+def parameters(run):
+    return jax.tree.leaves(nnx.state(run.model, nnx.Param))
+
+
+def same(a, b):
+    return all(np.array_equal(x, y) for x, y in zip(parameters(a), parameters(b), strict=True))
+
+
+def test_the_loss_falls_and_the_seed_decides(ds):
+    run = tl.fit(ds, CONFIG, steps=60, seed=1, progress=False, log_every=10)
+    assert run.history.keys() == {"step", "loss", "bce", "klm", "nhp"}
+    assert run.history["step"].tolist() == [10, 20, 30, 40, 50, 60]
+    assert run.history["bce"][-1] < run.history["bce"][0] - 0.02
+    assert run.steps == 60 and run.seconds > 0
+    assert same(run, tl.fit(ds, CONFIG, steps=60, seed=1, progress=False))
+    assert not same(run, tl.fit(ds, CONFIG, steps=60, seed=2, progress=False))
+
+
+class Stop:
+    """A data set whose batches end with Ctrl-C after some steps."""
+
+    def __init__(self, train, after):
+        self.train, self.left = train, after
+        self.image_size, self.part = train.image_size, train.part
+
+    def sample(self, key, n):
+        if not self.left:
+            raise KeyboardInterrupt
+        self.left -= 1
+        return self.train.sample(key, n)
+
+
+def test_an_interrupted_run_resumes_to_the_same_result(ds, tmp_path, capsys):
+    train, _ = ds.split()
+    whole = tl.fit(train, CONFIG, steps=12, progress=False, log_every=3)
+    with pytest.warns(UserWarning, match="interrupted after 5 of 12 steps"):
+        part = tl.fit(Stop(train, 5), CONFIG, steps=12, checkpoint_dir=tmp_path, progress=False, log_every=3)
+    assert part.steps == 5
+    resumed = tl.fit(train, CONFIG, steps=12, checkpoint_dir=tmp_path, progress=1, log_every=3)
+    assert capsys.readouterr().out.startswith("step 6/12")
+    assert same(whole, resumed) and resumed.steps == 12
+    np.testing.assert_array_equal(resumed.history["step"], whole.history["step"])
+    assert resumed.history["loss"][-1] == whole.history["loss"][-1]
+    assert resumed.seconds > part.seconds
+    again = tl.fit(Stop(train, 0), CONFIG, steps=12, checkpoint_dir=tmp_path, progress=False)  # nothing left to do
+    assert same(whole, again)
+
+
+def test_a_checkpoint_of_another_run_is_refused(ds, tmp_path):
+    tl.fit(ds, CONFIG, steps=1, checkpoint_dir=tmp_path, progress=False)
+    with pytest.raises(ValueError, match=r"belongs to another run .*seed: 0 there, 1 asked for"):
+        tl.fit(ds, CONFIG, steps=1, seed=1, checkpoint_dir=tmp_path, progress=False)
+    with pytest.raises(ValueError, match="levels: 12 there, 5 asked for"):
+        tl.fit(ds, CONFIG.replace(levels=5), steps=1, checkpoint_dir=tmp_path, progress=False)
+
+
+def test_a_folder_of_other_files_is_refused(ds, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(ValueError, match="checkpoint_dir must be empty or hold a run"):
+        tl.fit(ds, CONFIG, steps=1, checkpoint_dir=tmp_path, progress=False)
+
+
+def test_held_out_scores_and_lines_without_a_terminal(ds, capsys):
+    held_out = tl.from_images(
+        *map(np.asarray, tl.load_dataset("shapes3d", image_size=16).sample(jax.random.key(1), 640))
+    )
+    run = tl.fit(held_out, CONFIG, steps=4, progress=2, evaluate_every=4)
+    assert run.history["eval_step"].tolist() == [4]
+    assert {"infom", "infoc", "infoe", "psnr"} <= run.history.keys()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines] == ["2/4", "4/4"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"steps": 0}, ValueError, "steps must be at least 1, got 0"),
+        ({"steps": 1.5}, TypeError, "steps must be an integer, got 1.5"),
+        ({"steps": 1, "seed": -1}, ValueError, "seed must be at least 0"),
+        ({"steps": 1, "progress": -2}, ValueError, "progress must be at least 0"),
+        ({"steps": 1, "progress": "yes"}, TypeError, "progress must be an integer, got 'yes'"),
+        ({"steps": 1, "cfg": {"n_z": 3}}, TypeError, "cfg must be a TripodConfig, got dict"),
+        (
+            {"steps": 1, "cfg": CONFIG.replace(image_size=32)},
+            ValueError,
+            "ds has images of size 16, but cfg.image_size is 32",
+        ),
+        ({"steps": 1, "ds": "shapes3d"}, TypeError, "ds must be a data set, .*got str"),
+    ],
+)
+def test_bad_arguments(ds, arguments, error, message):
+    arguments = {"ds": ds, "cfg": CONFIG} | arguments
+    with pytest.raises(error, match=message):
+        tl.fit(**arguments)
+
+
+def test_evaluation_of_a_part_is_refused(ds):
+    with pytest.raises(ValueError, match="evaluate_every needs a whole data set"):
+        tl.fit(ds.split()[0], CONFIG, steps=1, evaluate_every=1, progress=False)
