@@ -62,6 +62,7 @@ class Parameter:
     help: str
 
     def parse(self, text: str) -> Value:
+        """Return the value that `text` stands for; raise ValueError where it is not of this kind."""
         convert, wanted = KINDS[self.kind]
         try:
             return convert(text)

@@ -81,7 +81,7 @@ def plot_traversals(
         codes = np.broadcast_to(z, (len(rows), steps, n_z)).copy()
         for row, j in enumerate(rows):
             codes[row, :, j] = values[row]
-        decoded = np.asarray(model.decode(codes.reshape(-1, n_z))).reshape(len(rows), steps, *pictures.shape[1:])
+        decoded = np.array(model.decode(codes.reshape(-1, n_z))).reshape(len(rows), steps, *pictures.shape[1:])
         faded = ~active[rows]
         decoded[faded] = 1 - 0.35 * (1 - decoded[faded])
         size = pictures.shape[1] + GAP

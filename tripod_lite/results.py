@@ -151,11 +151,15 @@ class Recorder:
     def __init__(
         self, out: str | Path, config: TripodConfig, *, dataset: str, source: str, steps: int, seed: int
     ) -> None:
-        """Take the place, and note the environment; arguments as for `load_dataset` and `fit`.
+        """Take the place, and note the environment.
 
         Args:
             out: the folder, made where it does not exist.
-            config, dataset, source, steps, seed: the run's identity.
+            config: the run's, as for `fit`.
+            dataset: its name, as for `load_dataset`.
+            source: as for `load_dataset`.
+            steps: as for `fit`.
+            seed: as for `fit`.
 
         Raises:
             ValueError: the place holds the result of another run; the message says in what it differs.

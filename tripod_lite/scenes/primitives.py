@@ -108,7 +108,9 @@ def through_square(ray: Ray, half: Scalar) -> Span:
     return Span(enter, leave, inside)
 
 
-def capped(ray: Ray, column: Callable[[Scalar], Span], u: Scalar, height: Scalar, pixel: float) -> tuple[Scalar, Scalar]:
+def capped(
+    ray: Ray, column: Callable[[Scalar], Span], u: Scalar, height: Scalar, pixel: float
+) -> tuple[Scalar, Scalar]:
     """Cuts a column off at the floor and at `height`, for a camera above the floor.
 
     Args:
@@ -125,8 +127,8 @@ def capped(ray: Ray, column: Callable[[Scalar], Span], u: Scalar, height: Scalar
     span, by_u = jax.jvp(column, (u,), (jnp.ones_like(u),))
 
     def width(t: Scalar, t_by_u: Scalar) -> Scalar:
-        # The change of the height z = oz + t v across a pixel, up and sideways; bounded, since at the sides of a cylinder
-        # outlines are upright and the latter has no bound.
+        # How much the height z = oz + t v changes across a pixel, up and sideways. At the sides of a cylinder, where
+        # its outlines stand upright, the latter has no bound of its own.
         return pixel * (t + jnp.minimum(jnp.abs(ray.dz * t_by_u), 2.0 * t))
 
     far = ray.dz < 0  # from above it is the far rim that outlines the top, from below the near one

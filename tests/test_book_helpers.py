@@ -1,0 +1,62 @@
+"""Values are glued as MyST-NB expects them, and the style is one that figures can live with."""
+
+import matplotlib
+import nbformat
+import pytest
+
+matplotlib.use("agg")
+
+import matplotlib.pyplot as plt
+
+from tripod_lite.book import glue, use_style
+from tripod_lite.figures import COLORS
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What was displayed: (data, metadata) of each output."""
+    display = pytest.importorskip("IPython.display")
+    outputs = []
+    monkeypatch.setattr(display, "display", lambda data, raw, metadata: outputs.append((data, metadata)))
+    return outputs
+
+
+def test_a_glued_value_is_kept_out_of_sight(shown):
+    glue("floor", 7.25)
+    prefix = "application/papermill.record/"
+    assert shown == [({prefix + "text/plain": "7.25"}, {"scrapbook": {"name": "floor", "mime_prefix": prefix}})]
+
+
+def test_a_glued_value_can_be_seen(shown):
+    glue("floor", "7.25 nats", display=True)
+    assert shown == [({"text/plain": "7.25 nats"}, {"scrapbook": {"name": "floor", "mime_prefix": ""}})]
+
+
+def test_myst_nb_finds_what_was_glued(shown):
+    collected = pytest.importorskip("myst_nb.ext.glue")
+    glue("floor", 7.25)
+    data, metadata = shown[0]
+    cell = nbformat.v4.new_code_cell(outputs=[nbformat.v4.new_output("display_data", data, metadata=metadata)])
+    ((name, output),) = collected.extract_glue_data_cell(cell)
+    assert name == "floor"
+    assert output["data"] == {"text/plain": "7.25"}
+    assert cell.outputs == []
+
+
+def test_glue_wants_a_name(shown):
+    with pytest.raises(TypeError, match="name must be a string, got 3"):
+        glue(3, "floor")
+    with pytest.raises(ValueError, match="name must not be empty"):
+        glue("", 3)
+    assert shown == []
+
+
+def test_style_sets_what_it_says():
+    with matplotlib.rc_context():
+        use_style()
+        figure, ax = plt.subplots()
+        (first,), (second,) = ax.plot([0, 1]), ax.plot([1, 0])
+        assert (first.get_color(), second.get_color()) == COLORS[:2]
+        assert figure.get_size_inches().tolist() == [7, 3]
+        assert figure.get_facecolor() == (1, 1, 1, 1)
+        plt.close(figure)
