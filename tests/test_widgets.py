@@ -5,8 +5,8 @@ import io
 import json
 import re
 import sys
-from html.parser import HTMLParser
 from dataclasses import dataclass
+from html.parser import HTMLParser
 
 import jax
 import matplotlib

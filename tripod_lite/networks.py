@@ -53,14 +53,14 @@ ARCHITECTURES = {
 }
 
 
-def space_to_depth(x: Float[Array, "b h w c"], block: int) -> Float[Array, "b h/block w/block c*block**2"]:
+def space_to_depth(x: Float[Array, "b h w c"], block: int) -> Float[Array, "b H W d"]:
     """Fold each block×block square of pixels into the channels."""
     b, h, w, c = x.shape
     x = x.reshape(b, h // block, block, w // block, block, c)
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(b, h // block, w // block, block * block * c)
 
 
-def depth_to_space(x: Float[Array, "b h w c"], block: int) -> Float[Array, "b h*block w*block c/block**2"]:
+def depth_to_space(x: Float[Array, "b h w c"], block: int) -> Float[Array, "b H W d"]:
     """The inverse of `space_to_depth`."""
     b, h, w, c = x.shape
     x = x.reshape(b, h, w, block, block, c // block**2)

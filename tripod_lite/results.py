@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -64,7 +64,7 @@ class Result:
         return _object(fields | {"scores": json.loads(self.scores.to_json()), "history": history}) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
+    def from_json(cls, text: str) -> "Result":
         """The result that `to_json` wrote.
 
         Raises:

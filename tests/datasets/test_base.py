@@ -143,7 +143,7 @@ def test_impossible_splits_are_refused(arguments, error, message):
         ([0, 100], ValueError, r"rows\[1\] must be at least 0 and below 100, got 100"),
         ([-1], ValueError, r"rows\[0\]"),
         ([[1]], ValueError, r"rows must have 1 dimension, got shape \(1, 1\)"),
-        (3, ValueError, r"rows must have 1 dimension, got shape \(\)"),
+        (np.array(3), ValueError, r"rows must have 1 dimension, got shape \(\)"),
         ([1.0], TypeError, "rows must be integers, got dtype float64"),
     ],
 )

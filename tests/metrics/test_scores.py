@@ -22,7 +22,7 @@ class Config:
 
 
 class Painter(nnx.Module):
-    """Three latents, the red, green and blue of flat images, on a grid of five levels; images come back a tenth darker."""
+    """Three latents, red, green and blue of flat images, on a grid of five levels; images come back a tenth darker."""
 
     def __init__(self, config: Config):
         self.config = config
@@ -39,11 +39,8 @@ def colored(n=N, factors=True):
     """Flat images of which red and green have one of five values, the factors; blue is red's value again."""
     s = np.random.default_rng(0).integers(0, 5, (n, 2))
     colors = np.rint(s[:, [0, 1, 0]] * 255 / 4).astype(np.uint8)
-    return from_images(
-        np.broadcast_to(colors[:, None, None], (n, 8, 8, 3)).copy(),
-        s if factors else None,
-        factor_names=("red", "green") if factors else None,
-    )
+    images = np.broadcast_to(colors[:, None, None], (n, 8, 8, 3)).copy()
+    return from_images(images, s, factor_names=("red", "green")) if factors else from_images(images)
 
 
 def test_scores_are_those_of_the_held_out_rows_each_once():

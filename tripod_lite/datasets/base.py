@@ -1,7 +1,6 @@
 """What every data set can do, and parts of data sets."""
 
 import abc
-from typing import Self
 
 import jax
 import jax.numpy as jnp
@@ -130,12 +129,12 @@ class Part(Dataset):
         self._rows = jnp.asarray(rows)
 
     @classmethod
-    def of(cls, whole: Dataset, rows: Int[np.ndarray, " m"]) -> Self:
+    def of(cls, whole: Dataset, rows: Int[np.ndarray, " m"]) -> "Part":
         """The held-out part: the listed rows, in the order of the list."""
         return cls(whole, rows, part="held_out")
 
     @classmethod
-    def without(cls, whole: Dataset, rows: Int[np.ndarray, " m"]) -> Self:
+    def without(cls, whole: Dataset, rows: Int[np.ndarray, " m"]) -> "Part":
         """The training part: all rows but the listed ones, in the order of the whole.
 
         Only the list is kept. Let r_0 < r_1 < … be its rows: r_i has r_i - i rows of this part before it, so that the
