@@ -294,7 +294,7 @@ def plot_images(
     return figure
 
 
-def _figure(width: float, height: float) -> "matplotlib.figure.Figure":
+def _figure(width: int | float, height: int | float) -> "matplotlib.figure.Figure":
     """A figure of pyplot's, width and height in inches, that a notebook shows once.
 
     A notebook shows the value of a cell's last line, and then every figure that pyplot still holds: this one leaves
@@ -355,7 +355,7 @@ def _show(ax: "matplotlib.axes.Axes", picture: Float[np.ndarray, "h w 3"]) -> No
     ax.spines[:].set_visible(False)
 
 
-def _frame(ax: "matplotlib.axes.Axes", x: float, y: float, size: float) -> None:
+def _frame(ax: "matplotlib.axes.Axes", x: int, y: int, size: int) -> None:
     from matplotlib.patches import Rectangle
 
     side = size - GAP

@@ -47,7 +47,7 @@ class Architecture:
 
 
 ARCHITECTURES = {
-    "tiny": Architecture(width=24, blocks=1, patch=2, encoder_dense=128, decoder_dense=64),
+    "tiny": Architecture(width=16, blocks=1, patch=2, encoder_dense=128, decoder_dense=64),
     "lite": Architecture(width=16, blocks=1, patch=1, encoder_dense=256, decoder_dense=128),
     "paper": Architecture(width=32, blocks=2, patch=1, encoder_dense=512, decoder_dense=256),
 }

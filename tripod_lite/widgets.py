@@ -113,9 +113,9 @@ def knobs(
     start: Sequence[int] | None = None,
     caption: str = "",
     alt: str = "A figure that the sliders change",
-    scale: float | None = None,
+    scale: int | float | None = None,
     play: bool = False,
-    frames_per_second: float = 5.0,
+    frames_per_second: int | float = 5,
 ) -> Knobs:
     """Sliders that choose among frames drawn beforehand, in any HTML page, without a kernel or a network.
 
@@ -204,7 +204,7 @@ def knobs(
 
 
 def figure_frames(
-    figures: "Iterable[matplotlib.figure.Figure]", dpi: float = 110, colors: int = 256
+    figures: "Iterable[matplotlib.figure.Figure]", dpi: int | float = 110, colors: int = 256
 ) -> UInt8[np.ndarray, "n h w 3"]:
     """Matplotlib figures as frames for `knobs`. They are closed, so that the notebook does not show each of them.
 

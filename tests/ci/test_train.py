@@ -1,4 +1,4 @@
-"""The driver of the training notebook: a wrong parameter stops it before anything runs, every ending leaves the notebook."""
+"""The driver of the training notebook: wrong parameters stop it before it starts, every ending leaves the notebook."""
 
 import ast
 import json
@@ -149,12 +149,17 @@ def test_a_failing_cell_leaves_the_notebook_and_a_message(notebook, tmp_path, ca
 
 
 def test_ctrl_c_reaches_the_notebook_and_says_how_to_go_on(notebook, tmp_path, capsys):
-    cells = [
-        # The kernel's parent is the driver: Ctrl-C, pressed at the worst moment and always the same one.
-        "import os, signal, time\nos.kill(os.getppid(), signal.SIGINT)\n"
-        "try:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    print('saved')\n    raise",
-        "print('never')",
-    ]
+    # The kernel's parent is the driver, so the notebook can press Ctrl-C itself, always at the same moment.
+    press = """
+import os, signal, time
+try:
+    os.kill(os.getppid(), signal.SIGINT)
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("saved")
+    raise
+"""
+    cells = [press, "print('never')"]
     arguments = ["--notebook", str(notebook(*cells)), f"out={tmp_path}", "name=b"]
     assert train.main(arguments) == 130
     printed = capsys.readouterr()

@@ -114,8 +114,8 @@ def test_bad_input():
     model, ds = Painter(Config()), colored()
     with pytest.raises(ValueError, match="n must be at least 1, got 0"):
         evaluate(model, ds, n=0)
-    with pytest.raises(TypeError, match="seed must be an integer"):
-        evaluate(model, ds, seed=0.5)
+    with pytest.raises(ValueError, match="seed must be at least 0, got -1"):
+        evaluate(model, ds, seed=-1)
     with pytest.raises(ValueError, match="column 0 is constant"):
         evaluate(model, ds, n=1)
     with pytest.raises(ValueError, match=r"text must be a JSON object with the fields active, .*, got psnr"):
