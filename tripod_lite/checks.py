@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Array, Int
+from jaxtyping import Array, Integer
 
 
 def check_count(argument: str, value: object, least: int, most: int | None = None) -> int:
@@ -23,7 +23,7 @@ def check_count(argument: str, value: object, least: int, most: int | None = Non
     return int(value)
 
 
-def check_integers(argument: str, values: npt.ArrayLike, ndim: int) -> Int[Array, "..."] | Int[np.ndarray, "..."]:
+def check_integers(argument: str, values: npt.ArrayLike, ndim: int) -> Integer[Array, "..."] | Integer[np.ndarray, "..."]:
     """The values as an array, if they are integers and have `ndim` dimensions. A JAX array stays one.
 
     Raises:

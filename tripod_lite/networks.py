@@ -4,6 +4,7 @@ The `paper` size follows the authors' released networks (20 238 255 parameters t
 Other sizes have other widths and may work on patches of pixels; other image sizes have more or fewer stages.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import jax
@@ -95,7 +96,7 @@ class AdaptiveInstanceNorm(nnx.Module):
     def __init__(self, channels: int, n_condition: int, *, rngs: nnx.Rngs):
         self.style = nnx.Linear(n_condition, 2 * channels, rngs=rngs)
 
-    def __call__(self, x: Float[Array, "b h w c"], condition: Float[Array, "b m"]) -> Float[Array, "b h w c"]:
+    def __call__(self, x: Float[Array, "#b h w c"], condition: Float[Array, "b m"]) -> Float[Array, "b h w c"]:
         scale, shift = jnp.split(self.style(condition)[:, None, None, :], 2, axis=-1)
         return instance_norm(x) * (1 + scale) + shift
 
@@ -122,7 +123,7 @@ class DecoderBlock(nnx.Module):
         self.convs = nnx.List([conv3x3(channels, channels, rngs) for _ in range(2)])
         self.norms = nnx.List([AdaptiveInstanceNorm(channels, n_condition, rngs=rngs) for _ in range(2)])
 
-    def __call__(self, x: Float[Array, "b h w c"], condition: Float[Array, "b m"]) -> Float[Array, "b h w c"]:
+    def __call__(self, x: Float[Array, "#b h w c"], condition: Float[Array, "b m"]) -> Float[Array, "b h w c"]:
         y = x
         for conv, norm in zip(self.convs, self.norms, strict=True):
             y = nnx.gelu(norm(conv(y), condition))
@@ -140,7 +141,7 @@ class Encoder(nnx.Module):
         for stage in range(a.stages(image_size)):
             width = a.width << stage
             channels = [n_in] + [width] * a.blocks
-            self.stages.append(nnx.List([EncoderBlock(i, o, rngs=rngs) for i, o in zip(channels, channels[1:])]))
+            self.stages.append(nnx.List([EncoderBlock(i, o, rngs=rngs) for i, o in itertools.pairwise(channels)]))
             self.downs.append(nnx.Conv(4 * width, 2 * width, (1, 1), rngs=rngs))
             n_in = 2 * width
         self.dense = nnx.Linear(n_in, a.encoder_dense, rngs=rngs)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tripod_lite.datasets import FactorGrid
 
 SHAPES3D = FactorGrid(("floor_hue", "wall_hue", "object_hue", "scale", "shape", "orientation"), (10, 10, 10, 8, 4, 15))
-sizes = st.lists(st.integers(1, 9), min_size=1, max_size=6).map(tuple)
+sizes = st.lists(st.integers(1, 9), min_size=4, max_size=4).map(tuple)
 
 
 def grid_of(sizes):
@@ -32,15 +32,15 @@ def test_storage_order_is_that_of_the_benchmark():
 @settings(max_examples=30, deadline=None)
 def test_numbers_are_numpy_s_raveled_indices(sizes):
     grid = grid_of(sizes)
-    everything = np.stack(np.unravel_index(np.arange(len(grid))[:500], sizes), axis=1)
-    np.testing.assert_array_equal(grid.factors(np.arange(len(everything))), everything)
+    numbers = np.linspace(0, len(grid) - 1, 50).astype(int)
+    np.testing.assert_array_equal(grid.factors(numbers), np.stack(np.unravel_index(numbers, sizes), axis=1))
 
 
 @given(sizes, st.data())
 @settings(max_examples=30, deadline=None)
 def test_index_and_factors_are_inverses(sizes, data):
     grid = grid_of(sizes)
-    numbers = np.array(data.draw(st.lists(st.integers(0, len(grid) - 1), min_size=1, max_size=20)))
+    numbers = np.array(data.draw(st.lists(st.integers(0, len(grid) - 1), min_size=10, max_size=10)))
     np.testing.assert_array_equal(grid.index(grid.factors(numbers)), numbers)
     rows = np.array([data.draw(st.tuples(*(st.integers(0, size - 1) for size in sizes)))])
     np.testing.assert_array_equal(grid.factors(grid.index(rows)), rows)

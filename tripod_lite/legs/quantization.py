@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 
@@ -51,7 +52,9 @@ def check_levels(levels: int | Sequence[int] | np.ndarray | Array, n_z: int) -> 
     return np.broadcast_to(array, (n_z,))
 
 
-def quantize(z: Float[Array, "*batch n_z"], levels: int | Sequence[int] | np.ndarray | Array = 12) -> Quantized:
+def quantize(
+    z: Float[Array, "*batch n_z"] | ArrayLike, levels: int | Sequence[int] | np.ndarray | Array = 12
+) -> Quantized:
     """Squash latents into (-1, 1) and round each to a grid of evenly spaced values.
 
         c_j = tanh z̃_j

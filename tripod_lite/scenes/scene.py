@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, UInt8
 
 from tripod_lite.checks import check_count
@@ -49,7 +50,7 @@ class Scene:
         columns = [jnp.asarray(values)[factors[:, k]] for k, values in enumerate(self.factors.values())]
         return jnp.stack(columns, axis=1)
 
-    def render(self, values: Float[Array, "n n_s"], image_size: int) -> Float[Array, "n h w 3"]:
+    def render(self, values: Float[Array, "n n_s"] | ArrayLike, image_size: int) -> Float[Array, "n h w 3"]:
         """Pictures of any values, on the grid, between its points or beyond; differentiable in all of them.
 
         Args:
@@ -64,6 +65,7 @@ class Scene:
             ValueError: a wrong shape, a size below 1.
         """
         check_count("image_size", image_size, 1)
+        values = jnp.asarray(values)
         if not jnp.issubdtype(values.dtype, jnp.floating):
             raise TypeError(f"values must be floating point, got dtype {values.dtype}")
         if values.ndim != 2 or values.shape[1] != len(self.factors):
