@@ -131,7 +131,7 @@ def test_pictures_lie_beside_the_result(tmp_path):
     path = Recorder(tmp_path, CONFIG, **PLACE).picture("nmi", figure)
     plt.close(figure)
     assert path == tmp_path / "shapes3d-twin-tiny-16-seed3-nmi.png"
-    assert plt.imread(path).shape[:2] == (100, 200)
+    assert plt.imread(path).shape[:2] == (80, 160)
 
 
 def test_folders_without_results_are_reported(tmp_path):

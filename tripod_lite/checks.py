@@ -23,7 +23,9 @@ def check_count(argument: str, value: object, least: int, most: int | None = Non
     return int(value)
 
 
-def check_integers(argument: str, values: npt.ArrayLike, ndim: int) -> Integer[Array, "..."] | Integer[np.ndarray, "..."]:
+def check_integers(
+    argument: str, values: npt.ArrayLike, ndim: int
+) -> Integer[Array, "..."] | Integer[np.ndarray, "..."]:
     """The values as an array, if they are integers and have `ndim` dimensions. A JAX array stays one.
 
     Raises:

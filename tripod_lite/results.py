@@ -25,7 +25,7 @@ from tripod_lite.training import Run
 if TYPE_CHECKING:
     import matplotlib.figure
 
-DPI = 100  # of saved pictures
+DPI = 80  # of saved pictures; small enough to be kept in git
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +92,7 @@ def load_results(folder: str | Path | None = None) -> dict[str, Result]:
     Raises:
         ValueError: no such folder, no results in it, or a file that is no result.
     """
-    folder = _recorded() if folder is None else Path(folder)
+    folder = recorded_folder() if folder is None else Path(folder)
     if not folder.is_dir():
         raise ValueError(f"folder must be a folder of results, but there is none at {folder}")
     results = {}
@@ -231,7 +231,7 @@ class Recorder:
         return environments
 
 
-def _recorded() -> Path:
+def recorded_folder() -> Path:
     """The folder of the runs recorded with this package: inside it where it is installed, else in the repository."""
     package = Path(__file__).parent
     for folder in (package / "recorded", package.parent / "data" / "results"):

@@ -41,8 +41,9 @@ def test_factors_are_those_of_the_benchmark():
         assert np.ptp(np.diff(values)) < 1e-12
 
 
-# Mean absolute difference between pictures of neighboring values, of 255, the least over all pairs and settings: over
-# MEASURED
+# Mean absolute difference between pictures of neighboring values, of 255, the least over all pairs and 512 settings,
+# half of them with one hue for floor, walls and object: 6.2 (floor and wall hue), 3.4 (object hue), 0.7 (scale),
+# 1.3 (shape), 0.8 (orientation); the medians are 12, 12, 8, 4, 8 and 2.5.
 CLEAR = {FLOOR_HUE: 5.0, WALL_HUE: 5.0, OBJECT_HUE: 2.5, SCALE: 0.6, SHAPE: 1.0, ORIENTATION: 0.6}
 
 
@@ -93,7 +94,9 @@ def test_a_larger_scale_covers_more(shape):
     areas = covered.mean(axis=(1, 2))
     assert areas[0] > 0.03
     assert (np.diff(areas) > 0.1 * areas[:-1]).all()
-    assert areas[-1] == pytest.approx(areas[0] * (1.25 / 0.75) ** 2, rel=0.35)  # more, since what is larger is also nearer
+    assert areas[-1] == pytest.approx(
+        areas[0] * (1.25 / 0.75) ** 2, rel=0.35
+    )  # more, since what is larger is also nearer
 
 
 @pytest.mark.parametrize("shape", [CUBE, CYLINDER, SPHERE, CAPSULE])
@@ -156,39 +159,45 @@ def test_half_the_size_is_about_the_mean_of_four_pixels():
     assert np.abs(boxed - images(rows, 32)).mean() < 1  # of 255
 
 
+def loss(values, weights):
+    return jnp.sum(weights * SHAPES3D.render(values[None], 16)[0])
+
+
+loss_and_gradient = jax.jit(jax.value_and_grad(loss))
+
+
 @pytest.mark.parametrize("shape", [0.0, 1.0, 2.0, 3.0, 0.4, 1.7, 2.5])
 def test_gradients_are_those_of_finite_differences(x64, shape):
     """In every continuous factor, and in shape where it is between two solids."""
     rng = np.random.default_rng(int(10 * shape))
     weights = jnp.asarray(rng.standard_normal((16, 16, 3)))
-
-    def loss(values):
-        return jnp.sum(weights * render(values[None], 16)[0])
-
     values = np.array([0.23, 0.61, 0.87, rng.uniform(0.8, 1.2), shape, rng.uniform(-25, 25)])
-    gradient = np.asarray(jax.grad(loss)(jnp.asarray(values)))
+    gradient = np.asarray(loss_and_gradient(values, weights)[1])
     assert np.isfinite(gradient).all() and (np.abs(gradient) > 1e-3).all()
     for k in range(6):
         if k == SHAPE and shape in (0, 1, 2, 3):  # kinks: fades start and end there
             continue
         step = np.zeros(6)
         step[k] = 1e-6
-        difference = (loss(values + step) - loss(values - step)) / 2e-6
-        assert gradient[k] == pytest.approx(float(difference), rel=1e-4, abs=1e-4)
+        ahead, behind = loss_and_gradient(values + step, weights)[0], loss_and_gradient(values - step, weights)[0]
+        assert gradient[k] == pytest.approx(float(ahead - behind) / 2e-6, rel=1e-4, abs=1e-4)
 
 
-def test_gradients_are_finite_on_the_whole_grid():
-    values = SHAPES3D.values(jnp.asarray(np.concatenate([random_rows(56), [[5, 5, 5, s, k, 7] for s in (0, 7)
-                                                                           for k in range(4)]])))  # fmt: skip
-    gradients = jax.jit(jax.grad(lambda x: jnp.sum(SHAPES3D.render(x, 16) ** 2)))(values)
-    assert np.isfinite(gradients).all()
+def test_gradients_are_finite_on_the_grid():
+    """Also where a ray runs along a face, at orientation 0, and where the far corner of a cube is behind it."""
+    edge_on = [[5, 5, 5, scale, shape, 7] for scale in (0, 7) for shape in range(4)]
+    weights = jnp.ones((16, 16, 3))
+    for values in np.asarray(SHAPES3D.values(jnp.asarray([*random_rows(40).tolist(), *edge_on]))):
+        assert np.isfinite(loss_and_gradient(values, weights)[1]).all()
 
 
 def test_shapes_between_two_solids_lie_between_them():
     between = [[0.1, 0.5, 0.8, 1.0, shape, 10.0] for shape in (0.0, 0.5, 1.0, 2.0, 2.5, 3.0)]
     cube, half, cylinder, sphere, stretched, capsule = np.asarray(render(jnp.asarray(between, jnp.float32), 32))
     fade = np.abs(half - (cube + cylinder) / 2)
-    assert np.quantile(fade, 0.98) < 1e-5 and fade.max() < 0.1  # all but floor seen past one solid in the other's shadow
+    assert (
+        np.quantile(fade, 0.98) < 1e-5 and fade.max() < 0.1
+    )  # all but floor seen past one solid in the other's shadow
     for a, b in ((sphere, stretched), (stretched, capsule)):
         assert np.abs(a - b).mean() < np.abs(sphere - capsule).mean()
 
@@ -209,7 +218,7 @@ def test_render_refuses_what_it_cannot_draw(values, image_size, error, message):
 
 
 def test_the_twin_resembles_published_frames():
-    """Ten frames of the real benchmark: sky, wall and floor in the same colors at the same places."""
+    """Nine frames of the real benchmark: sky, wall and floor in the same colors at the same places."""
     if not REFERENCE.exists():
         pytest.skip(f"no published frames at {REFERENCE}")
     from PIL import Image
