@@ -15,7 +15,7 @@ CHECKED = [
 with install_import_hook(CHECKED, "beartype.beartype"):
     import tripod_lite  # noqa: F401
 
-import jax
+import jax  # noqa: E402, after the hook
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

@@ -145,8 +145,8 @@ class TripodConfig:
         return cls(**settings | changes)
 
 
-# Found on the Shapes3D twin; the released λ go with the released estimator and 250 000 steps. Four probes on four images
-# cost what two on eight do, and give a far steadier ratio.
+# Found on the Shapes3D twin; the released λ go with the released estimator and 250 000 steps. Four probes on four
+# images cost what two on eight do, and give a far steadier ratio.
 TINY = {
     "image_size": 32,
     "estimator": "leave_one_out",
