@@ -79,6 +79,13 @@ def test_exclusive_or_is_information_about_neither():
     assert scores[:3] == pytest.approx((0, 0, 0), abs=1e-6)
 
 
+def test_round_off_is_no_preference():
+    s = full_grid(3, 5, 7)
+    scores = infomec(s[:, :2], s[:, 2:])  # exactly independent, but 1/105 is no binary fraction
+    assert scores.nmi.tolist() == [[0], [0]]
+    assert scores[:2] == (0, 0)
+
+
 def test_a_noisy_copy_has_the_information_of_its_channel():
     # A bit flipped one time in four: I = log 2 - H(1/4), and the best linear reader knows exactly that.
     s = np.array([[0]] * 4 + [[1]] * 4)
