@@ -160,7 +160,8 @@ def execute(notebook: Path, target: Path, values: dict[str, Value]) -> int:
             values,
             kernel_name="python3",
             kernel_manager_class=RunningPython,
-            extra_arguments=["--IPKernelApp.log_level=ERROR"],  # or every kernel warns of TCP, on loopback too
+            # Or every kernel warns of TCP, on loopback too, and now and then of the interrupt that ends it.
+            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
             progress_bar=False,
             stdout_file=sys.stdout,
             stderr_file=sys.stderr,
