@@ -123,10 +123,11 @@ def test_the_loss_is_the_sum_of_its_legs(model):
     bce = -jnp.mean(IMAGES * jnp.log(p) + (1 - IMAGES) * jnp.log(1 - p))
     klm = tl.multiinformation(code.quantized, sigma, estimator="released")
     layers = tl.normalized_hessian_penalty(lambda z: model.decoder.activations(z[None]), code.quantized, sigma, key)
-    assert parts["bce"] == pytest.approx(bce, abs=1e-5)
-    assert parts["klm"] == pytest.approx(klm, abs=1e-5)
-    assert parts["nhp"] == pytest.approx(sum(layers), rel=1e-4)
-    assert loss == pytest.approx(parts["bce"] + 1e-4 * parts["klm"] + 1e-2 * parts["nhp"], rel=1e-6)
+    parts = {name: float(value) for name, value in parts.items()}
+    assert parts["bce"] == pytest.approx(float(bce), abs=1e-5)
+    assert parts["klm"] == pytest.approx(float(klm), abs=1e-5)
+    assert parts["nhp"] == pytest.approx(float(sum(layers)), rel=1e-4)
+    assert float(loss) == pytest.approx(parts["bce"] + 1e-4 * parts["klm"] + 1e-2 * parts["nhp"], rel=1e-6)
 
 
 def test_legs_switch_off(model):

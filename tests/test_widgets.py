@@ -119,6 +119,8 @@ def test_shown_twice_it_has_two_ids_and_no_address():
 
 
 def test_figures_become_frames_and_are_closed():
+    plt.close("all")  # what other tests left open
+
     def draw(height):
         figure = plt.figure(figsize=(2, 1))
         figure.add_axes((0, 0, 1, 1)).axis("off")

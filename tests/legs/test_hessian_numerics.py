@@ -59,8 +59,8 @@ def test_scaling_every_latent(method, c):
 
         # ε scales with the latents: in finite differences the step is ε σ.
         kept = tl.normalized_hessian_penalty(f, z, sigma, KEY, probes=8, method=method)
-        same = tl.normalized_hessian_penalty(stretched, c * z, c * sigma, KEY, probes=8, method=method)
-        exact = [tl.exact_hessian_energy(*x) for x in ((f, z, sigma), (stretched, c * z, c * sigma))]
+        same = tl.normalized_hessian_penalty(stretched, c[None] * z, c * sigma, KEY, probes=8, method=method)
+        exact = [tl.exact_hessian_energy(*x) for x in ((f, z, sigma), (stretched, c[None] * z, c * sigma))]
     assert float(same) == pytest.approx(float(kept), rel=1e-8)
     np.testing.assert_allclose(exact[0], exact[1], rtol=1e-10)
 
@@ -134,9 +134,9 @@ def test_finite_differences_of_a_quartic_err_by_the_fourth_derivative(x64):
 def test_finite_and_forward_agree(seed, n_z):
     with jax.enable_x64(True):
         f, z, sigma = mlp(seed, n_z), latents(seed, 3, n_z), jnp.full(n_z, 0.6)
-        plain = [float(tl.hessian_penalty(f, z, KEY, method=m, epsilon=1e-3)) for m in METHODS]
+        plain = [float(tl.hessian_penalty(f, z, KEY, method=m, epsilon=1e-4)) for m in METHODS]
         normalized = [
-            float(tl.normalized_hessian_penalty(f, z, sigma, KEY, probes=8, method=m, epsilon=1e-3)) for m in METHODS
+            float(tl.normalized_hessian_penalty(f, z, sigma, KEY, probes=8, method=m, epsilon=1e-4)) for m in METHODS
         ]
     assert plain[1] == pytest.approx(plain[0], rel=1e-5, abs=1e-5)
     assert normalized[1] == pytest.approx(normalized[0], rel=1e-5, abs=1e-5)
@@ -217,7 +217,7 @@ def test_forward_mode_in_bfloat16_where_differences_fail(x64):
 
     assert error(second_derivative(f, *half)) < 0.03
     step = 0.1 * half[1]
-    assert error((f(half[0] + step) - 2 * f(half[0]) + f(half[0] - step)) / 0.01) > 0.3
+    assert error((f(half[0] + step) - 2 * f(half[0]) + f(half[0] - step)) / 0.01) > 0.1
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

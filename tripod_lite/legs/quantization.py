@@ -4,7 +4,7 @@ Source: Hsu et al., *Tripod* (ICML 2024); the grid is that of Mentzer et al., *F
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,14 +35,17 @@ def straight_through(value: Float[Array, "*s"], carrier: Float[Array, "*s"]) -> 
     return jax.lax.stop_gradient(value) + (carrier - jax.lax.stop_gradient(carrier))
 
 
-def check_levels(levels: int | Sequence[int] | np.ndarray | Array, n_z: int) -> np.ndarray:
+def check_levels(levels: Any, n_z: int) -> np.ndarray:
     """Levels as an integer array of shape (n_z,).
 
     Raises:
         TypeError: levels that are not integers.
         ValueError: a level below 2, or a sequence whose length is not n_z.
     """
-    array = np.asarray(levels)
+    try:
+        array = np.asarray(levels)
+    except ValueError:  # ragged
+        array = np.asarray(levels, dtype=object)
     if not np.issubdtype(array.dtype, np.integer):
         raise TypeError(f"levels must be an integer or a sequence of n_z integers, got {levels!r}")
     if array.ndim > 1 or (array.ndim == 1 and array.shape[0] != n_z):
@@ -52,9 +55,7 @@ def check_levels(levels: int | Sequence[int] | np.ndarray | Array, n_z: int) -> 
     return np.broadcast_to(array, (n_z,))
 
 
-def quantize(
-    z: Float[Array, "*batch n_z"] | ArrayLike, levels: int | Sequence[int] | np.ndarray | Array = 12
-) -> Quantized:
+def quantize(z: Float[Array, "*batch n_z"] | ArrayLike, levels: ArrayLike | Sequence[int] = 12) -> Quantized:
     """Squash latents into (-1, 1) and round each to a grid of evenly spaced values.
 
         c_j = tanh z̃_j
@@ -84,7 +85,7 @@ def quantize(
     latents = (1,) * (z.ndim - 1) + (-1,)
     indices = jnp.round((c + 1) * jnp.asarray(steps / 2, c.dtype).reshape(latents)).astype(jnp.int32)
     # A table, not arithmetic: compiled, a division by a constant becomes a product, and the end 1 is missed by a bit.
-    grid = np.concatenate([(2 * np.arange(s + 1) - s) / s for s in steps])
+    grid = np.concatenate([np.zeros(0), *((2 * np.arange(s + 1) - s) / s for s in steps)])
     first = np.cumsum(steps + 1) - (steps + 1)  # where each latent's values start in the table
     nearest = jnp.asarray(grid, c.dtype)[indices + jnp.asarray(first, jnp.int32).reshape(latents)]
     return Quantized(c, straight_through(nearest, c), indices)
