@@ -19,7 +19,8 @@ def key(root: Path = ROOT) -> str:
     for name in INPUTS:
         top = root / name
         for path in [top] if top.is_file() else sorted(top.rglob("*")):
-            if path.is_dir() or "__pycache__" in path.parts:
+            # Checkpoints and executed notebooks, which a training run leaves, are read by no chapter.
+            if path.is_dir() or {"__pycache__", "checkpoints"} & set(path.parts) or path.suffix == ".ipynb":
                 continue
             digest.update(f"\n{path.relative_to(root).as_posix()}\n".encode())
             digest.update(hashlib.sha256(path.read_bytes()).digest())

@@ -176,10 +176,7 @@ def test_a_dead_kernel_is_reported(notebook, tmp_path, capsys):
     assert (tmp_path / "small.ipynb").is_file()
 
 
-def test_a_run_is_trained_scored_recorded_and_not_trained_twice(tmp_path, tmp_path_factory, monkeypatch, capsys):
-    # The second kernel need not compile what the first one did.
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
-    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+def test_a_run_is_trained_scored_recorded_and_not_trained_twice(tmp_path, capsys):
     arguments = ["steps=2", "image_size=16", "batch_size=4", "lambda_nhp=0.0", "eval_images=300", f"out={tmp_path}"]
     assert train.main(arguments) == 0
     printed = capsys.readouterr()
