@@ -3,7 +3,6 @@
 import dataclasses
 import datetime
 import importlib.metadata
-import io
 import json
 import math
 import os
@@ -177,12 +176,8 @@ class Recorder:
 
     def picture(self, kind: str, figure: "matplotlib.figure.Figure") -> Path:
         """Save a figure as NAME-KIND.png; return its path."""
-        from PIL import Image
-
-        path, drawn = self._folder / f"{self.name}-{kind}.png", io.BytesIO()
-        figure.savefig(drawn, dpi=DPI, facecolor="white")
-        # 256 colors do for a record, and take a quarter of the space in git.
-        Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+        path = self._folder / f"{self.name}-{kind}.png"
+        figure.savefig(path, dpi=DPI, metadata={"Software": None})
         return path
 
     def result(self, run: Run, scores: Scores) -> Path:
