@@ -150,8 +150,8 @@ class TripodConfig:
 TINY = {
     "image_size": 32,
     "estimator": "leave_one_out",
-    "lambda_klm": 3e-4,
-    "lambda_nhp": 6e-3,
+    "lambda_klm": 2e-4,
+    "lambda_nhp": 3e-3,
     "probes": 4,
     "nhp_samples": 4,
     "batch_size": 32,
