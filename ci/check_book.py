@@ -3,6 +3,7 @@
 Sphinx warns of much, and the build fails on its warnings; this looks for what it does not warn of.
 """
 
+import re
 import sys
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
@@ -63,6 +64,13 @@ def check_markup(soup: BeautifulSoup) -> list[str]:
     return [f"unrendered markup: {t.strip()[:80]}" for t in text if "{glue" in t or "{ref}" in t or "```" in t]
 
 
+def check_drafts(soup: BeautifulSoup) -> list[str]:
+    """Find what a writer left to write later: paragraphs that are one word in capitals, and reminders."""
+    paragraphs = [" ".join(p.get_text().split()) for p in soup.select("article p") if not p.find_parent("table")]
+    drafts = [p for p in paragraphs if re.fullmatch(r"[A-Z]{3,}|.*\b(TODO|FIXME|TBD|XXX)\b.*", p)]
+    return [f"unfinished text: {p[:80]}" for p in drafts]
+
+
 def check_links(page: Path, soup: BeautifulSoup, anchors: dict[Path, set[str]]) -> list[str]:
     """Find links within the book whose page or anchor does not exist; `anchors` has the ids of every page."""
     found = []
@@ -78,6 +86,9 @@ def check_links(page: Path, soup: BeautifulSoup, anchors: dict[Path, set[str]]) 
     return found
 
 
+CHECKS = (check_outputs, check_images, check_requests, check_markup, check_drafts)
+
+
 def check_book(html: Path, names: list[str]) -> list[str]:
     """Check the pages `names` below the folder `html`; return one line a finding."""
     pages = {(html / f"{name}.html").resolve(): name for name in names}
@@ -87,7 +98,7 @@ def check_book(html: Path, names: list[str]) -> list[str]:
     soups = {p: BeautifulSoup(p.read_text(encoding="utf-8"), "html.parser") for p in pages if p.is_file()}
     anchors = {p: {tag["id"] for tag in soup.find_all(id=True)} for p, soup in soups.items()}
     for path, soup in soups.items():
-        findings = check_outputs(soup) + check_images(soup) + check_requests(soup) + check_markup(soup)
+        findings = [line for check in CHECKS for line in check(soup)]
         found += [f"{pages[path]}: {line}" for line in findings + check_links(path, soup, anchors)]
     return found
 

@@ -29,7 +29,14 @@ def test_a_glued_value_is_kept_out_of_sight(shown):
 
 def test_a_glued_value_can_be_seen(shown):
     glue("floor", "7.25 nats", display=True)
-    assert shown == [({"text/plain": "7.25 nats"}, {"scrapbook": {"name": "floor", "mime_prefix": ""}})]
+    assert shown == [({"text/plain": "'7.25 nats'"}, {"scrapbook": {"name": "floor", "mime_prefix": ""}})]
+
+
+def test_a_glued_string_keeps_its_trailing_zeros(shown):
+    printed = pytest.importorskip("myst_nb.core.variables").format_plain_text
+    glue("floor", "7.50")
+    ((text,),) = (data.values() for data, _ in shown)
+    assert printed(text, "") == "7.50"
 
 
 def test_myst_nb_finds_what_was_glued(shown):

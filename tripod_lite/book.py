@@ -9,7 +9,7 @@ def glue(name: str, value: object, display: bool = False) -> None:
 
     Args:
         name: unique in the notebook.
-        value: what `str(value)` says is quoted; for a format as `.2f` it must be a number.
+        value: what `str(value)` says is quoted, a string as it is; for a format as `.2f` it must be a number.
         display: whether the cell shows it too.
 
     Raises:
@@ -24,7 +24,8 @@ def glue(name: str, value: object, display: bool = False) -> None:
         raise ValueError("name must not be empty")
     prefix = "" if display else "application/papermill.record/"
     show(
-        {f"{prefix}text/plain": str(value)},
+        # Strings in quotes: without them MyST-NB reads "0.50" as a number and prints 0.5.
+        {f"{prefix}text/plain": repr(value) if isinstance(value, str) else str(value)},
         raw=True,
         metadata={"scrapbook": {"name": name, "mime_prefix": prefix}},
     )

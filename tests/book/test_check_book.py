@@ -38,6 +38,8 @@ def test_missing_pages_are_found(html):
         ('<script src="https://example.org/x.js"></script>', "page: loads from outside: https://example.org/x.js"),
         ('<img src="//example.org/x.png" alt="X.">', "page: loads from outside: //example.org/x.png"),
         ("<p>{glue:text}`x` nats</p>", "page: unrendered markup: {glue:text}`x` nats"),
+        ("<p>TEXT</p>", "page: unfinished text: TEXT"),
+        ("<p>Say why. TODO\nproof</p>", "page: unfinished text: Say why. TODO proof"),
         ('<a href="gone.html">x</a>', "page: link to a page that is not there: gone.html"),
         ('<a href="#gone">x</a>', "page: link to an anchor that is not there: #gone"),
         ('<a href="other.html#gone">x</a>', "page: link to an anchor that is not there: other.html#gone"),
