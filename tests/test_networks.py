@@ -12,7 +12,9 @@ from tripod_lite.networks import (
     ARCHITECTURES,
     Decoder,
     Encoder,
+    conv3x3,
     depth_to_space,
+    doubled_conv,
     instance_norm,
     space_to_depth,
 )
@@ -75,6 +77,23 @@ def test_instance_norm_per_image_and_channel():
     y = np.asarray(instance_norm(x))
     np.testing.assert_allclose(y.mean((1, 2)), 0, atol=1e-4)
     np.testing.assert_allclose(y.std((1, 2)), 1, atol=1e-3)
+
+
+@given(st.integers(1, 3), st.integers(1, 5), st.integers(1, 5), st.integers(1, 4), st.integers(1, 4))
+@settings(max_examples=20, deadline=None)
+def test_doubled_conv_is_the_convolution_of_the_doubled_picture(b, rows, columns, c, d):
+    with jax.enable_x64(True):
+        conv = nnx.Conv(c, d, (3, 3), rngs=nnx.Rngs(0), param_dtype=jnp.float64, bias_init=nnx.initializers.normal())
+        x = jax.random.normal(jax.random.key(1), (b, rows, columns, c), jnp.float64)
+        doubled = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
+        np.testing.assert_allclose(doubled_conv(conv, x), conv(doubled), rtol=0, atol=1e-12)
+
+
+def test_doubled_conv_keeps_half_precision():
+    conv = conv3x3(2, 3, nnx.Rngs(0))
+    half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), nnx.state(conv))
+    nnx.update(conv, half)
+    assert doubled_conv(conv, jnp.ones((1, 4, 4, 2), jnp.bfloat16)).dtype == jnp.bfloat16
 
 
 def test_samples_of_a_batch_do_not_mix():

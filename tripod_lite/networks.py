@@ -9,8 +9,11 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
+
+from tripod_lite.activations import gelu
 
 FINAL_GRID = 4  # every encoder ends, and every decoder starts, on a 4×4 grid
 
@@ -79,6 +82,34 @@ def conv3x3(n_in: int, n_out: int, rngs: nnx.Rngs) -> nnx.Conv:
     return nnx.Conv(n_in, n_out, (3, 3), rngs=rngs)
 
 
+# In a picture whose pixels are doubled, a 3×3 window over an even row sees the row above it and twice its own; over an
+# odd row, twice its own and the one below. TAPS[p, i, r] = 1 where tap r falls on the i-th of the two rows.
+TAPS = np.array([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])
+
+
+def doubled_conv(conv: nnx.Conv, x: Float[Array, "b h w c"]) -> Float[Array, "b H W d"]:
+    """A 3×3 convolution of x with every pixel doubled in height and width, without forming the doubled picture.
+
+    Even and odd rows and columns make four convolutions with 2×2 kernels, the sums of those taps of the 3×3 kernel that
+    fall on one pixel: 4/9 of the operations.
+    """
+    kernel = conv.kernel[...]
+    taps = jnp.asarray(TAPS, kernel.dtype)
+    kernels = jnp.einsum("pir,qjs,rscd->pqijcd", taps, taps, kernel)
+    rows = []
+    for p in (0, 1):
+        columns = [
+            jax.lax.conv_general_dilated(
+                x, kernels[p, q], (1, 1), ((1 - p, p), (1 - q, q)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+            )
+            for q in (0, 1)
+        ]
+        rows.append(jnp.stack(columns, axis=3))
+    b, h, w, _ = x.shape
+    y = jnp.stack(rows, axis=2)  # (b, h, 2, w, 2, d)
+    return y.reshape(b, 2 * h, 2 * w, -1) + conv.bias[...][None, None, None]
+
+
 class InstanceNorm(nnx.Module):
     """Instance normalization with a learned scale and shift a channel."""
 
@@ -112,7 +143,7 @@ class EncoderBlock(nnx.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w d"]:
         y = x
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            y = nnx.gelu(norm(conv(y)))
+            y = gelu(norm(conv(y)))
         return y + (x if self.skip is None else self.skip(x))
 
 
@@ -126,7 +157,7 @@ class DecoderBlock(nnx.Module):
     def __call__(self, x: Float[Array, "#b h w c"], condition: Float[Array, "b m"]) -> Float[Array, "b h w c"]:
         y = x
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            y = nnx.gelu(norm(conv(y), condition))
+            y = gelu(norm(conv(y), condition))
         return x + y
 
 
@@ -154,7 +185,7 @@ class Encoder(nnx.Module):
             for block in blocks:
                 x = block(x)
             x = down(space_to_depth(x, 2))
-        return self.head(nnx.gelu(self.norm(self.dense(jnp.mean(x, axis=(1, 2))))))
+        return self.head(gelu(self.norm(self.dense(jnp.mean(x, axis=(1, 2))))))
 
 
 class Decoder(nnx.Module):
@@ -176,7 +207,7 @@ class Decoder(nnx.Module):
     def condition(self, z: Float[Array, "b n_z"]) -> Float[Array, "b m"]:
         """The conditioning vector, which steers every normalization of the decoder."""
         for dense, norm in zip(self.dense, self.norms, strict=True):
-            z = nnx.gelu(norm(dense(z)))
+            z = gelu(norm(dense(z)))
         return z
 
     def activations(self, z: Float[Array, "b n_z"]) -> list[Float[Array, "b ..."]]:
@@ -199,4 +230,4 @@ class Decoder(nnx.Module):
     def _up_block(self, stage: int, x: Array, condition: Array) -> Array:
         for block in self.stages[stage]:
             x = block(x, condition)
-        return self.ups[stage](jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2))
+        return doubled_conv(self.ups[stage], x)
