@@ -20,7 +20,8 @@ def key(root: Path = ROOT) -> str:
         top = root / name
         for path in [top] if top.is_file() else sorted(top.rglob("*")):
             # Checkpoints and executed notebooks, which a training run leaves, are read by no chapter.
-            if path.is_dir() or {"__pycache__", "checkpoints"} & set(path.parts) or path.suffix == ".ipynb":
+            below = {"__pycache__", "checkpoints"} & set(path.relative_to(root).parts)
+            if path.is_dir() or below or path.suffix == ".ipynb":
                 continue
             digest.update(f"\n{path.relative_to(root).as_posix()}\n".encode())
             digest.update(hashlib.sha256(path.read_bytes()).digest())

@@ -13,6 +13,7 @@ from bs4 import BeautifulSoup
 
 ROOT = Path(__file__).parents[1]
 LOADED = {"script": "src", "img": "src", "source": "src", "video": "src", "iframe": "src", "link": "href"}
+COLAB = "https://colab.research.google.com/github/tripod-book/tripod/blob/main/book/"
 NOT_FETCHED = {"canonical", "prev", "next", "search", "index", "author", "license"}
 
 
@@ -64,6 +65,21 @@ def check_markup(soup: BeautifulSoup) -> list[str]:
     return [f"unrendered markup: {t.strip()[:80]}" for t in text if "{glue" in t or "{ref}" in t or "```" in t]
 
 
+def check_structure(soup: BeautifulSoup) -> list[str]:
+    """Find pages without exactly one title, and figures without a number."""
+    titles = len(soup.select("article h1"))
+    found = [] if titles == 1 else [f"{titles} titles, not 1"]
+    for figure in soup.select("article figure[id]"):
+        if not figure.select_one("figcaption .caption-number"):
+            found.append(f"figure without a number: {figure['id']}")
+    return found
+
+
+def check_colab(soup: BeautifulSoup) -> list[str]:
+    """Find a chapter that Colab cannot open from its page."""
+    return [] if soup.select_one(f'a[href^="{COLAB}"]') else ["no button to Colab"]
+
+
 def check_drafts(soup: BeautifulSoup) -> list[str]:
     """Find what a writer left to write later: paragraphs that are one word in capitals, and reminders."""
     paragraphs = [" ".join(p.get_text().split()) for p in soup.select("article p") if not p.find_parent("table")]
@@ -86,11 +102,11 @@ def check_links(page: Path, soup: BeautifulSoup, anchors: dict[Path, set[str]]) 
     return found
 
 
-CHECKS = (check_outputs, check_images, check_requests, check_markup, check_drafts)
+CHECKS = (check_outputs, check_images, check_requests, check_markup, check_structure, check_drafts)
 
 
-def check_book(html: Path, names: list[str]) -> list[str]:
-    """Check the pages `names` below the folder `html`; return one line a finding."""
+def check_book(html: Path, names: list[str], chapters: list[str]) -> list[str]:
+    """Check the pages `names` below the folder `html`, those of notebooks being `chapters`; return a line a finding."""
     pages = {(html / f"{name}.html").resolve(): name for name in names}
     found = [f"{name}: not in the built book" for path, name in pages.items() if not path.is_file()]
     if not (html / "index.html").is_file():
@@ -99,6 +115,8 @@ def check_book(html: Path, names: list[str]) -> list[str]:
     anchors = {p: {tag["id"] for tag in soup.find_all(id=True)} for p, soup in soups.items()}
     for path, soup in soups.items():
         findings = [line for check in CHECKS for line in check(soup)]
+        if pages[path] in chapters:
+            findings += check_colab(soup)
         found += [f"{pages[path]}: {line}" for line in findings + check_links(path, soup, anchors)]
     return found
 
@@ -106,7 +124,7 @@ def check_book(html: Path, names: list[str]) -> list[str]:
 def main() -> int:
     html = Path(sys.argv[1])
     names = toc_pages()
-    found = check_book(html, names)
+    found = check_book(html, names, [name for name in names if (ROOT / f"{name}.ipynb").is_file()])
     print(*found or [f"{len(names)} pages checked, nothing found: {html / 'index.html'}"], sep="\n")
     return int(bool(found))
 

@@ -22,8 +22,10 @@ def find(paths: list[Path]) -> list[Path]:
     """List the notebooks among and below `paths`, leaving out what was built."""
     found = []
     for path in paths:
-        found += [path] if path.is_file() else sorted(path.rglob("*.ipynb"))
-    return [p for p in found if not {"_build", ".ipynb_checkpoints"} & set(p.parts)]
+        below = [] if path.is_file() else sorted(path.rglob("*.ipynb"))
+        built = {"_build", ".ipynb_checkpoints"}
+        found += [path] if path.is_file() else [p for p in below if not built & set(p.relative_to(path).parts)]
+    return found
 
 
 def strip(notebook: NotebookNode) -> NotebookNode:

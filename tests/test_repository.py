@@ -13,6 +13,8 @@ import pytest
 import strip_notebooks
 import yaml
 
+import tripod_lite as tl
+
 ROOT = Path(__file__).parents[1]
 SOURCES = ["tripod_lite", "tests", "ci", "book"]
 MATHJAX = ROOT / "book/_static/mathjax"
@@ -57,6 +59,17 @@ def test_changelog_starts_with_the_version_of_pyproject(project):
 def test_table_of_contents_names_one_file_each(page):
     found = [suffix for suffix in (".ipynb", ".md") if (ROOT / f"{page}{suffix}").is_file()]
     assert len(found) == 1, f"{page}: {found}"
+
+
+def test_the_package_knows_its_version(project):
+    assert tl.__version__ == project["version"]
+
+
+def test_importing_the_package_brings_in_no_notebooks_and_no_other_framework():
+    seen = "import sys, tripod_lite; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    modules = subprocess.run([sys.executable, "-c", seen], capture_output=True, text=True, check=True).stdout.split()
+    assert "jax" in modules
+    assert not {"tensorflow", "IPython", "ipywidgets", "matplotlib", "sklearn", "torch"} & set(modules)
 
 
 def test_readme_names_only_make_targets_that_exist():

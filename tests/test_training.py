@@ -6,6 +6,7 @@ import pytest
 from flax import nnx
 
 import tripod_lite as tl
+from tripod_lite import training
 
 CONFIG = tl.TripodConfig(
     n_z=3, image_size=16, size="tiny", batch_size=8, nhp_samples=2, learning_rate=1e-2, schedule="cosine"
@@ -42,7 +43,7 @@ class Stop:
 
     def __init__(self, train, after):
         self.train, self.left = train, after
-        self.image_size, self.part = train.image_size, train.part
+        self.image_size, self.part, self.identity = train.image_size, train.part, train.identity
 
     def sample(self, key, n):
         if not self.left:
@@ -60,11 +61,37 @@ def test_an_interrupted_run_resumes_to_the_same_result(ds, tmp_path, capsys):
     resumed = tl.fit(train, CONFIG, steps=12, checkpoint_dir=tmp_path, progress=1, log_every=3)
     assert capsys.readouterr().out.startswith("step 6/12")
     assert same(whole, resumed) and resumed.steps == 12
-    np.testing.assert_array_equal(resumed.history["step"], whole.history["step"])
-    assert resumed.history["loss"][-1] == whole.history["loss"][-1]
+    assert resumed.history.keys() == whole.history.keys()
+    for name, values in whole.history.items():  # the entry that spans the interrupt too
+        np.testing.assert_allclose(resumed.history[name], values, rtol=1e-6)
     assert resumed.seconds > part.seconds
     again = tl.fit(Stop(train, 0), CONFIG, steps=12, checkpoint_dir=tmp_path, progress=False)  # nothing left to do
     assert same(whole, again)
+
+
+def test_a_score_that_an_interrupt_prevented_is_made_up_for(ds, tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    def score(history, step, *_):
+        history.setdefault("eval_step", []).append(step)
+
+    monkeypatch.setattr(training, "_score", interrupt)
+    with pytest.warns(UserWarning, match="interrupted after 2 of 4 steps"):
+        tl.fit(ds, CONFIG, steps=4, checkpoint_dir=tmp_path, progress=False, evaluate_every=2)
+    monkeypatch.setattr(training, "_score", score)
+    run = tl.fit(ds, CONFIG, steps=4, checkpoint_dir=tmp_path, progress=False, evaluate_every=2)
+    assert run.history["eval_step"].tolist() == [2, 4]
+
+
+def test_a_checkpoint_of_another_data_set_is_refused(ds, tmp_path):
+    tl.fit(ds, CONFIG, steps=1, checkpoint_dir=tmp_path, progress=False)
+    images, factors = ds.take(np.arange(len(ds)))
+    other = tl.from_images(255 - np.asarray(images), np.asarray(factors))
+    with pytest.raises(ValueError, match=r"belongs to another run \(images_crc32: \d+ there, \d+ asked for\)"):
+        tl.fit(other, CONFIG, steps=1, checkpoint_dir=tmp_path, progress=False)
+    with pytest.raises(ValueError, match="rows: "):
+        tl.fit(ds.split(held_out=2)[0], CONFIG, steps=1, checkpoint_dir=tmp_path, progress=False)
 
 
 def test_a_checkpoint_of_another_run_is_refused(ds, tmp_path):

@@ -86,17 +86,18 @@ class TripodConfig:
     penalty_schedule: str = "constant"
 
     def __post_init__(self) -> None:
-        check_count("n_z", self.n_z, 1)
-        check_count("image_size", self.image_size, 8)
+        for name, least in (("n_z", 1), ("image_size", 8), ("probes", 2), ("batch_size", 2)):
+            self._set(name, check_count(name, getattr(self, name), least))  # of one point there is no density estimate
+        if self.nhp_samples is not None:
+            self._set("nhp_samples", check_count("nhp_samples", self.nhp_samples, 1))
         _known("size", self.size, ARCHITECTURES)
         ARCHITECTURES[self.size].stages(self.image_size)
         check_levels(self.levels, self.n_z)
+        self._set("levels", int(self.levels) if np.ndim(self.levels) == 0 else tuple(int(L) for L in self.levels))
+        if not isinstance(self.quantize, bool):
+            raise TypeError(f"quantize must be True or False, got {self.quantize!r}")
         _known("estimator", self.estimator, ESTIMATORS)
-        check_count("probes", self.probes, 2)
         _known("nhp_method", self.nhp_method, METHODS)
-        check_count("batch_size", self.batch_size, 2)  # one point has no density estimate
-        if self.nhp_samples is not None:
-            check_count("nhp_samples", self.nhp_samples, 1)
         _known("schedule", self.schedule, SCHEDULES)
         _known("penalty_schedule", self.penalty_schedule, SCHEDULES)
         for name in ("lambda_klm", "lambda_nhp", "learning_rate"):
@@ -105,6 +106,11 @@ class TripodConfig:
                 raise TypeError(f"{name} must be a number, got {value!r}")
             if not 0 <= value < float("inf"):
                 raise ValueError(f"{name} must be finite and not negative, got {value}")
+            self._set(name, float(value))
+
+    def _set(self, name: str, value: Any) -> None:
+        """Put a checked value in its plainest type, so that configurations hash, compare and go into JSON."""
+        object.__setattr__(self, name, value)
 
     def replace(self, **changes: Any) -> "TripodConfig":
         """A copy with some fields changed, checked like a new one.

@@ -32,12 +32,14 @@ def save(model: Tripod, path: str | Path) -> None:
     if not isinstance(model, Tripod):
         raise TypeError(f"model must be a Tripod, got {type(model).__name__}")
     path = Path(path).absolute()
-    if path.exists() and not (path / "config.json").is_file():
-        raise ValueError(f"path must be new or a saved model, but {path} is something else")
+    if path.exists() and not ((path / "config.json").is_file() and (path / "parameters").is_dir()):
+        if not path.is_dir() or any(path.iterdir()):
+            raise ValueError(f"path must be new, empty or a saved model, but {path} is something else")
+    config = json.dumps(_config_json(model.config), indent=2) + "\n"
     path.mkdir(parents=True, exist_ok=True)
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(path / "parameters", nnx.state(model, nnx.Param).to_pure_dict(), force=True)
-    (path / "config.json").write_text(json.dumps(_config_json(model.config), indent=2) + "\n")
+    (path / "config.json").write_text(config)
 
 
 def load(path: str | Path) -> Tripod:
@@ -64,18 +66,18 @@ class Checkpoints:
 
     Args:
         directory: where they are; made where it does not exist.
-        config, seed, steps: the run's identity.
+        config, data, seed, steps: the run's identity; `data` is `Dataset.identity()`.
 
     Raises:
         ValueError: the directory holds checkpoints of a run of another identity.
     """
 
-    def __init__(self, directory: str | Path, config: TripodConfig, seed: int, steps: int):
+    def __init__(self, directory: str | Path, config: TripodConfig, *, data: dict[str, Any], seed: int, steps: int):
         import orbax.checkpoint as ocp
 
         self.directory = Path(directory).absolute()
         self.directory.mkdir(parents=True, exist_ok=True)
-        identity = {"config": _config_json(config), "seed": seed, "steps": steps}
+        identity = {"config": _config_json(config), "data": data, "seed": seed, "steps": steps}
         note = self.directory / "run.json"
         if note.is_file():
             self._check(json.loads(note.read_text()), identity)
@@ -91,17 +93,17 @@ class Checkpoints:
         )
 
     def _check(self, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-        found, wanted = found | found.pop("config"), wanted | wanted["config"]
+        found, wanted = ({**run, **run["config"], **run["data"]} for run in (found, wanted))
         differences = [
             f"{name}: {found.get(name)!r} there, {wanted.get(name)!r} asked for"
-            for name in sorted((found | wanted).keys() - {"config"})
+            for name in sorted((found | wanted).keys() - {"config", "data"})
             if found.get(name) != wanted.get(name)
         ]
         if differences:
             raise ValueError(f"checkpoint_dir {self.directory} belongs to another run ({'; '.join(differences)})")
 
-    def restore(self, like: Any) -> tuple[int, Any, dict[str, list], float] | None:
-        """(steps done, state, history, seconds) of the newest checkpoint, or None where there is none.
+    def restore(self, like: Any) -> tuple[int, Any, dict[str, list], list[dict[str, float]], float] | None:
+        """(steps done, state, history, pending, seconds) of the newest checkpoint, or None where there is none.
 
         Args:
             like: a state of the same structure and shapes.
@@ -115,19 +117,31 @@ class Checkpoints:
         found = self.manager.restore(
             step, args=ocp.args.Composite(state=ocp.args.StandardRestore(leaves), history=ocp.args.JsonRestore())
         )
-        return step, structure.unflatten(found.state), found.history["history"], found.history["seconds"]
+        notes = found.history
+        return step, structure.unflatten(found.state), notes["history"], notes["pending"], notes["seconds"]
 
-    def save(self, step: int, state: Any, history: dict[str, list], seconds: float) -> None:
-        """Save the state after `step` steps. Writing goes on in the background."""
+    def save(
+        self, step: int, state: Any, history: dict[str, list], pending: list[dict[str, Any]], seconds: float
+    ) -> None:
+        """Save the state after `step` steps. Writing goes on in the background.
+
+        Args:
+            step: how many steps are done.
+            state: a pytree of arrays.
+            history: entries so far.
+            pending: the parts of the loss of each step since the last entry.
+            seconds: spent so far.
+        """
         import orbax.checkpoint as ocp
 
         if step in self.manager.all_steps():
             return
+        parts = [{name: float(value) for name, value in each.items()} for each in pending]
         self.manager.save(
             step,
             args=ocp.args.Composite(
                 state=ocp.args.StandardSave(jax.tree.leaves(state)),
-                history=ocp.args.JsonSave({"history": history, "seconds": seconds}),
+                history=ocp.args.JsonSave({"history": history, "pending": parts, "seconds": seconds}),
             ),
         )
 

@@ -68,7 +68,7 @@ def plot_traversals(
     rows = list(range(n_z) if latents is None else latents)
     if not rows or any(not 0 <= j < n_z for j in rows):
         raise ValueError(f"latents must be numbers from 0 to {n_z - 1}, got {rows}")
-    active = np.ones(n_z, bool) if active is None else np.asarray(active)
+    active = np.ones(n_z, bool) if active is None else np.asarray(active, bool)
     if active.shape != (n_z,):
         raise ValueError(f"active must have shape ({n_z},), got {active.shape}")
 

@@ -18,7 +18,7 @@ from tripod_lite.checks import check_count
 from tripod_lite.datasets import Dataset
 
 
-@dataclass
+@dataclass(eq=False)
 class Run:
     """What `fit` returns.
 
@@ -80,7 +80,7 @@ def fit(
 
     Raises:
         TypeError, ValueError: arguments of the wrong kind, a data set of another image size than the
-            configuration's, or a checkpoint that belongs to another configuration, seed or number of steps.
+            configuration's, or a checkpoint that belongs to another data set, configuration, seed or number of steps.
     """
     for name, value, least in (
         ("steps", steps, 1),
@@ -92,7 +92,7 @@ def fit(
         check_count(name, value, least)
     if not isinstance(progress, bool):
         check_count("progress", progress, 0)
-    if not all(hasattr(ds, name) for name in ("sample", "image_size", "part")):
+    if not all(hasattr(ds, name) for name in ("sample", "image_size", "part", "identity")):
         raise TypeError(f"ds must be a data set, from load_dataset or from_images, got {type(ds).__name__}")
     if not isinstance(cfg, TripodConfig):
         raise TypeError(f"cfg must be a TripodConfig, got {type(cfg).__name__}")
@@ -107,10 +107,12 @@ def fit(
     graph, params = nnx.split(model)
     adam = optimizer(cfg, steps)
     state = {"params": params, "optimizer": adam.init(params)}
-    store = Checkpoints(checkpoint_dir, cfg, seed, steps) if checkpoint_dir is not None else None
-    start, history, earlier = 0, {}, 0.0
+    store = None
+    if checkpoint_dir is not None:
+        store = Checkpoints(checkpoint_dir, cfg, data=train.identity(), seed=seed, steps=steps)
+    start, history, pending, earlier = 0, {}, [], 0.0
     if store is not None and (restored := store.restore(state)) is not None:
-        start, state, history, earlier = restored
+        start, state, history, pending, earlier = restored
 
     strength = optax.cosine_decay_schedule(1.0, steps) if cfg.penalty_schedule == "cosine" else lambda _: 1.0
 
@@ -123,37 +125,52 @@ def fit(
         updates, moments = adam.update(gradient, state["optimizer"], state["params"])
         return {"params": optax.apply_updates(state["params"], updates), "optimizer": moments}, {"loss": loss} | parts
 
-    clock, pending = time.perf_counter(), []
+    clock = time.perf_counter()
     done = start
+
+    def seconds() -> float:
+        return earlier + time.perf_counter() - clock
+
     try:
+        if evaluate_every and start and _score_is_due(history, start, steps, evaluate_every):
+            _score(history, start, nnx.merge(graph, state["params"]), held_out)  # the interrupt came before it
         for i in _progress(range(start, steps), steps, progress, history):
             images, _ = train.sample(jax.random.fold_in(data_key, i), cfg.batch_size)
-            state, parts = step(state, images, jax.random.fold_in(probe_key, i), i)
+            new_state, parts = step(state, images, jax.random.fold_in(probe_key, i), i)
             pending.append(parts)
-            done = i + 1
+            done, state = i + 1, new_state  # together, so that an interrupt finds both or neither
             if done % log_every == 0 or done == steps:
                 _log(history, done, pending)
-            if evaluate_every and (done % evaluate_every == 0 or done == steps):
+            if evaluate_every and _score_is_due(history, done, steps, evaluate_every):
                 _score(history, done, nnx.merge(graph, state["params"]), held_out)
             if store is not None and (done % checkpoint_every == 0 or done == steps):
-                store.save(done, state, history, earlier + time.perf_counter() - clock)
+                store.save(done, state, history, pending, seconds())
     except KeyboardInterrupt:
         warnings.warn(f"interrupted after {done} of {steps} steps", stacklevel=2)
         if store is not None:
-            store.save(done, state, history, earlier + time.perf_counter() - clock)
-    if store is not None:
-        store.close()
-    seconds = earlier + time.perf_counter() - clock
+            store.save(done, state, history, pending[: done - _last(history, "step")], seconds())
+    finally:
+        if store is not None:
+            store.close()
     arrays = {name: np.asarray(values) for name, values in history.items()}
-    return Run(nnx.merge(graph, state["params"]), arrays, cfg, done, seconds)
+    return Run(nnx.merge(graph, state["params"]), arrays, cfg, done, seconds())
 
 
 def _log(history: dict[str, list], step: int, pending: list[dict[str, jax.Array]]) -> None:
-    """Move the pending parts, averaged, into the history."""
-    history.setdefault("step", []).append(step)
-    for name in pending[0]:
-        history.setdefault(name, []).append(float(np.mean([parts[name] for parts in pending])))
+    """Move the pending parts, averaged, into the history: all of them, or on an interrupt none."""
+    means = {name: float(np.mean([parts[name] for parts in pending])) for name in pending[0]}
+    for name, value in {"step": step, **means}.items():
+        history.setdefault(name, []).append(value)
     pending.clear()
+
+
+def _last(history: dict[str, list], name: str) -> int:
+    """The step of the last entry, or 0."""
+    return history[name][-1] if history.get(name) else 0
+
+
+def _score_is_due(history: dict[str, list], done: int, steps: int, every: int) -> bool:
+    return (done % every == 0 or done == steps) and _last(history, "eval_step") != done
 
 
 def _score(history: dict[str, list], step: int, model: Tripod, held_out: Dataset) -> None:

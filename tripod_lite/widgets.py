@@ -277,19 +277,26 @@ def explore(model: Any, ds: Any) -> "ipywidgets.VBox":
         times = max(1, round(SMALL / config.image_size))
         widget.value = _png(np.asarray(image).repeat(times, axis=0).repeat(times, axis=1))
 
+    placing = False  # while all sliders are put in place there is one drawing, at the end
+
     def redraw(_: Any = None) -> None:
+        if placing:
+            return
         z = np.array([[grid[slider.index] for grid, slider in zip(positions, sliders, strict=True)]])
         show(decoded, decode(model, z)[0])
 
     def choose(_: Any = None) -> None:
+        nonlocal placing
         images = held_out.take(np.array([chosen.value]))[0]
         show(original, images[0])
+        placing = True
         for slider, grid, value in zip(sliders, positions, np.asarray(encode(model, images))[0], strict=True):
-            slider.unobserve_all("index")  # one drawing, when all sliders are in place
             slider.index = int(np.abs(grid - value).argmin())
-            slider.observe(redraw, "index")
+        placing = False
         redraw()
 
+    for slider in sliders:
+        slider.observe(redraw, "index")
     chosen.observe(choose, "value")
     choose()
     return ipywidgets.VBox([chosen, ipywidgets.HBox([original, decoded]), *sliders])

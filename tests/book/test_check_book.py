@@ -5,7 +5,10 @@ import pytest
 from bs4 import BeautifulSoup
 
 GOOD = """<html><head><link rel="stylesheet" href="_static/a.css"><link rel="canonical" href="https://example.org/a.html">
-<script src="_static/a.js"></script></head><body><article><h1 id="top">T</h1><p><code>{ref}</code> is a role</p>
+<script src="_static/a.js"></script></head><body><a href="https://colab.research.google.com/github/tripod-book/tripod/blob/main/book/page.ipynb">
+run</a><article><h1 id="top">T</h1><figure id="f">
+<figcaption><span class="caption-number">1</span></figcaption></figure>
+<p><code>{ref}</code> is a role</p>
 <img src="_images/a.png" alt="A line."><div class="output stdout">1</div>
 <a href="#top">up</a><a href="other.html#there">there</a><a href="https://example.org">out</a></article></body></html>"""
 
@@ -19,12 +22,12 @@ def html(tmp_path):
 
 
 def test_a_good_book_has_no_findings(html):
-    assert check_book.check_book(html, ["page", "other"]) == []
+    assert check_book.check_book(html, ["page", "other"], ["page"]) == []
 
 
 def test_missing_pages_are_found(html):
     (html / "index.html").unlink()
-    findings = check_book.check_book(html, ["page", "other", "absent"])
+    findings = check_book.check_book(html, ["page", "other", "absent"], ["page"])
     assert findings == ["absent: not in the built book", "index: not in the built book"]
 
 
@@ -38,6 +41,8 @@ def test_missing_pages_are_found(html):
         ('<script src="https://example.org/x.js"></script>', "page: loads from outside: https://example.org/x.js"),
         ('<img src="//example.org/x.png" alt="X.">', "page: loads from outside: //example.org/x.png"),
         ("<p>{glue:text}`x` nats</p>", "page: unrendered markup: {glue:text}`x` nats"),
+        ("<h1>Another</h1>", "page: 2 titles, not 1"),
+        ('<figure id="g"><figcaption>x</figcaption></figure>', "page: figure without a number: g"),
         ("<p>TEXT</p>", "page: unfinished text: TEXT"),
         ("<p>Say why. TODO\nproof</p>", "page: unfinished text: Say why. TODO proof"),
         ('<a href="gone.html">x</a>', "page: link to a page that is not there: gone.html"),
@@ -47,7 +52,11 @@ def test_missing_pages_are_found(html):
 )
 def test_each_fault_is_found(html, element, finding):
     (html / "page.html").write_text(GOOD.replace("</article>", f"{element}</article>"))
-    assert check_book.check_book(html, ["page", "other"]) == [finding]
+    assert check_book.check_book(html, ["page", "other"], ["page"]) == [finding]
+
+
+def test_a_chapter_without_a_button_is_found(html):
+    assert check_book.check_book(html, ["page", "other"], ["page", "other"]) == ["other: no button to Colab"]
 
 
 def test_table_of_contents_is_read_in_order(tmp_path):

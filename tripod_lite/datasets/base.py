@@ -1,6 +1,7 @@
 """What every data set can do, and parts of data sets."""
 
 import abc
+import zlib
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +42,10 @@ class Dataset(abc.ABC):
     @abc.abstractmethod
     def __len__(self) -> int:
         """The number of rows."""
+
+    def identity(self) -> dict[str, object]:
+        """What tells these rows from others, as JSON can hold it; a run that is resumed must find the same."""
+        return {"dataset": self.name, "part": self.part, "rows": len(self), "factor_sizes": list(self.factor_sizes)}
 
     @abc.abstractmethod
     def fetch(self, rows: Int[Array, " n"]) -> tuple[Images, Factors]:
@@ -144,6 +149,11 @@ class Part(Dataset):
 
     def __len__(self) -> int:
         return len(self._rows) if self.part == "held_out" else len(self.whole) - len(self._rows)
+
+    def identity(self) -> dict[str, object]:
+        """See `Dataset.identity`; of the rows, a checksum."""
+        rows = zlib.crc32(np.asarray(self._rows, "<i4").tobytes())
+        return self.whole.identity() | super().identity() | {"rows_crc32": rows}
 
     def rows_in_whole(self, rows: Int[Array, " n"]) -> Int[Array, " n"]:
         """Which rows of the whole these rows of the part are."""

@@ -32,7 +32,23 @@ def latent_scale(c: Float[Array, "b n_z"] | ArrayLike, *, floor: float = 1e-6) -
 
     The square root has an infinite slope at zero; a constant latent is given slope zero instead, so that a collapsed
     latent yields finite gradients.
+
+    Args:
+        c: continuous latents, floating point, shape (b, n_z).
+        floor: what is added, so that it can be divided by.
+
+    Returns:
+        σ, shape (n_z,).
+
+    Raises:
+        TypeError: c is not floating point.
+        ValueError: c is not of shape (b, n_z), or empty.
     """
+    c = jnp.asarray(c)
+    if not jnp.issubdtype(c.dtype, jnp.floating):
+        raise TypeError(f"c must be floating point, got {c.dtype}")
+    if c.ndim != 2 or 0 in c.shape:
+        raise ValueError(f"c must have shape (b, n_z), not empty, got {c.shape}")
     variance = jnp.var(c, axis=0)
     constant = variance == 0
     return jnp.where(constant, 0.0, jnp.sqrt(jnp.where(constant, 1.0, variance))) + floor

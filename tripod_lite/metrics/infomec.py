@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Bool, Float, Int, Shaped
 
+from tripod_lite.checks import check_count
 from tripod_lite.metrics.regression import balanced_cross_entropy
 from tripod_lite.metrics.tables import as_codes, class_numbers, standardized
 
@@ -150,9 +151,7 @@ def _on_grid(z: Shaped[np.ndarray, "n n_z"], levels: int | None) -> Float[np.nda
     """Indices of levels as grid values in [-1, 1]; floats are grid values already."""
     if not np.issubdtype(z.dtype, np.integer):
         return z
-    largest = max(int(z.max()), 1) if levels is None else levels - 1
-    if largest < 1:
-        raise ValueError(f"levels must be at least 2, got {levels}")
+    largest = max(int(z.max()), 1) if levels is None else check_count("levels", levels, 2) - 1
     if z.min() < 0 or z.max() > largest:
         raise ValueError(f"latents given as integers are indices from 0 to {largest}, got {z.min()} to {z.max()}")
     return 2 * z / largest - 1
