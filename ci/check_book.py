@@ -14,6 +14,7 @@ from bs4 import BeautifulSoup
 ROOT = Path(__file__).parents[1]
 LOADED = {"script": "src", "img": "src", "source": "src", "video": "src", "iframe": "src", "link": "href"}
 COLAB = "https://colab.research.google.com/github/tripod-book/tripod/blob/main/book/"
+REMINDERS = ("todo", "fixme", "tbd")
 NOT_FETCHED = {"canonical", "prev", "next", "search", "index", "author", "license"}
 
 
@@ -81,10 +82,10 @@ def check_colab(soup: BeautifulSoup) -> list[str]:
 
 
 def check_drafts(soup: BeautifulSoup) -> list[str]:
-    """Find what a writer left to write later: paragraphs that are one word in capitals, and reminders."""
+    """Find what was to be written later: paragraphs that are one word in capitals, or hold a reminder in capitals."""
     paragraphs = [" ".join(p.get_text().split()) for p in soup.select("article p") if not p.find_parent("table")]
-    drafts = [p for p in paragraphs if re.fullmatch(r"[A-Z]{3,}|.*\b(TODO|FIXME|TBD|XXX)\b.*", p)]
-    return [f"unfinished text: {p[:80]}" for p in drafts]
+    draft = re.compile(rf"[A-Z]{{3,}}|.*\b({'|'.join(REMINDERS).upper()})\b.*")
+    return [f"unfinished text: {p[:80]}" for p in paragraphs if draft.fullmatch(p)]
 
 
 def check_links(page: Path, soup: BeautifulSoup, anchors: dict[Path, set[str]]) -> list[str]:

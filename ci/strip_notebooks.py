@@ -20,11 +20,13 @@ LONGEST_CELL = 25
 
 def find(paths: list[Path]) -> list[Path]:
     """List the notebooks among and below `paths`, leaving out what was built."""
+    built = {"_build", ".ipynb_checkpoints"}
     found = []
     for path in paths:
-        below = [] if path.is_file() else sorted(path.rglob("*.ipynb"))
-        built = {"_build", ".ipynb_checkpoints"}
-        found += [path] if path.is_file() else [p for p in below if not built & set(p.relative_to(path).parts)]
+        if path.is_file():
+            found.append(path)
+        else:
+            found += [p for p in sorted(path.rglob("*.ipynb")) if not built & set(p.relative_to(path).parts)]
     return found
 
 

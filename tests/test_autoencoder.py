@@ -1,5 +1,8 @@
 """The configuration's checks, and the model: the legs in its loss, what it accepts and what it refuses."""
 
+import dataclasses
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,6 +49,8 @@ def test_tiny_preset_is_small():
         ({"size": "huge"}, ValueError, "size must be one of tiny, lite, paper, got 'huge'"),
         ({"levels": 1}, ValueError, "levels must be at least 2.*got 1"),
         ({"levels": (2, 2)}, ValueError, "levels must be one integer or n_z = 3"),
+        ({"quantize": "no"}, TypeError, "quantize must be True or False, got 'no'"),
+        ({"quantize": 1}, TypeError, "quantize must be True or False, got 1"),
         ({"levels": 2.5}, TypeError, "levels must be an integer"),
         ({"estimator": "exact"}, ValueError, "estimator must be one of released, matched, leave_one_out, got 'exact'"),
         ({"lambda_klm": -1.0}, ValueError, "lambda_klm must be finite and not negative"),
@@ -62,6 +67,17 @@ def test_tiny_preset_is_small():
 def test_bad_configurations(changes, error, message):
     with pytest.raises(error, match=message):
         SMALL.replace(**changes)
+
+
+@pytest.mark.parametrize(
+    "levels", [[5, 4, 3], np.array([5, 4, 3]), (np.int64(5), 4, 3)], ids=["list", "array", "mixed"]
+)
+def test_configurations_are_plain_values(levels):
+    """They hash, compare and go into JSON, whatever they were made from."""
+    config = SMALL.replace(levels=levels, n_z=np.int64(3), lambda_klm=0, probes=np.int32(2))
+    assert config == SMALL.replace(levels=(5, 4, 3), lambda_klm=0.0)
+    assert hash(config) == hash(SMALL.replace(levels=(5, 4, 3), lambda_klm=0.0))
+    assert json.loads(json.dumps(dataclasses.asdict(config)))["levels"] == [5, 4, 3]
 
 
 def test_unknown_preset_lists_the_known():

@@ -62,9 +62,10 @@ def test_traversals_change_one_latent_at_a_time():
     assert frames == [(6 * 1, 0), (6 * 2, 6), (6 * 4, 12)]  # where the image itself is
 
 
-def test_traversals_of_chosen_latents_fade_the_inactive():
+@pytest.mark.parametrize("active", [[False, True, True], [0, 1, 1]], ids=["truths", "numbers"])
+def test_traversals_of_chosen_latents_fade_the_inactive(active):
     figure = figures.plot_traversals(
-        Painter(quantize=False), flat((0, 0, 0), (1, 1, 1)), steps=3, latents=[2, 0], active=[False, True, True]
+        Painter(quantize=False), flat((0, 0, 0), (1, 1, 1)), steps=3, latents=[2, 0], active=active
     )
     assert len(figure.axes) == 2
     sheet = sheet_of(figure)[::6, ::6]

@@ -209,6 +209,7 @@ def test_explore_sets_the_latents():
         red, green, blue = color(left)
         seen.add((red, green, blue))
         assert color(right) == [red, green, blue]  # all on the grid of five levels
+        assert all(slider.value == slider.options[slider.index] for slider in sliders)
     assert len(seen) > 1
     for slider in sliders:
         slider.index = 4

@@ -88,7 +88,7 @@ TAPS = np.array([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])
 
 
 def doubled_conv(conv: nnx.Conv, x: Float[Array, "b h w c"]) -> Float[Array, "b H W d"]:
-    """A 3×3 convolution of x with every pixel doubled in height and width, without forming the doubled picture.
+    """A 3×3 convolution of x with every pixel doubled, (b, h, w, c) to (b, 2h, 2w, d), without the doubled picture.
 
     Even and odd rows and columns make four convolutions with 2×2 kernels, the sums of those taps of the 3×3 kernel that
     fall on one pixel: 4/9 of the operations.

@@ -157,11 +157,14 @@ def fit(
 
 
 def _log(history: dict[str, list], step: int, pending: list[dict[str, jax.Array]]) -> None:
-    """Move the pending parts, averaged, into the history: all of them, or on an interrupt none."""
-    means = {name: float(np.mean([parts[name] for parts in pending])) for name in pending[0]}
-    for name, value in {"step": step, **means}.items():
-        history.setdefault(name, []).append(value)
+    """Move the pending parts, averaged, into the history."""
+    _append(history, {"step": step} | {name: float(np.mean([parts[name] for parts in pending])) for name in pending[0]})
     pending.clear()
+
+
+def _append(history: dict[str, list], entry: dict[str, float]) -> None:
+    """Add an entry in one step, so that an interrupt leaves all of it or nothing."""
+    history.update({name: [*history.get(name, ()), value] for name, value in entry.items()})
 
 
 def _last(history: dict[str, list], name: str) -> int:
@@ -178,15 +181,8 @@ def _score(history: dict[str, list], step: int, model: Tripod, held_out: Dataset
     from tripod_lite.metrics import evaluate
 
     scores = evaluate(model, held_out, n=min(2000, len(held_out)), dci=False)
-    history.setdefault("eval_step", []).append(step)
-    for name, value in {
-        "infom": scores.infom,
-        "infoc": scores.infoc,
-        "infoe": scores.infoe,
-        "psnr": scores.psnr,
-    }.items():
-        if value is not None:
-            history.setdefault(name, []).append(value)
+    known = {name: getattr(scores, name) for name in ("infom", "infoc", "infoe", "psnr")}
+    _append(history, {"eval_step": step} | {name: value for name, value in known.items() if value is not None})
 
 
 def _progress(todo: range, steps: int, progress: bool | int, history: dict[str, list]) -> Iterator[int]:

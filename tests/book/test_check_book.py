@@ -44,7 +44,10 @@ def test_missing_pages_are_found(html):
         ("<h1>Another</h1>", "page: 2 titles, not 1"),
         ('<figure id="g"><figcaption>x</figcaption></figure>', "page: figure without a number: g"),
         ("<p>TEXT</p>", "page: unfinished text: TEXT"),
-        ("<p>Say why. TODO\nproof</p>", "page: unfinished text: Say why. TODO proof"),
+        *(
+            (f"<p>Say why. {word.upper()}\nproof</p>", f"page: unfinished text: Say why. {word.upper()} proof")
+            for word in check_book.REMINDERS
+        ),
         ('<a href="gone.html">x</a>', "page: link to a page that is not there: gone.html"),
         ('<a href="#gone">x</a>', "page: link to an anchor that is not there: #gone"),
         ('<a href="other.html#gone">x</a>', "page: link to an anchor that is not there: other.html#gone"),

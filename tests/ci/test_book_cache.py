@@ -43,6 +43,15 @@ def test_a_changed_input_drops_the_build(repository, name):
     assert book_cache.refresh(folder, repository)
 
 
+def test_a_clone_may_lie_below_a_folder_of_any_name(repository):
+    clone = repository / "checkpoints"
+    (clone / "tripod_lite").mkdir(parents=True)
+    (clone / "tripod_lite/new.py").write_text("1")
+    before = book_cache.key(clone)
+    (clone / "tripod_lite/new.py").write_text("2")
+    assert book_cache.key(clone) != before
+
+
 def test_a_renamed_or_new_module_drops_the_build(repository):
     folder, _ = build(repository)
     (repository / "tripod_lite/legs/hessian.py").rename(repository / "tripod_lite/legs/curvature.py")

@@ -38,6 +38,14 @@ def test_a_long_cell_is_found_and_text_may_be_long():
     assert strip_notebooks.problems(notebook(new_code_cell(lines))) == ["cell 0: 26 lines of code, at most 25 wanted"]
 
 
+def test_a_clone_may_lie_below_a_folder_of_any_name(tmp_path):
+    clone = tmp_path / "_build" / "clone"
+    (clone / "_build").mkdir(parents=True)
+    for name in ("chapter.ipynb", "_build/built.ipynb"):
+        (clone / name).touch()
+    assert strip_notebooks.find([clone]) == [clone / "chapter.ipynb"]
+
+
 def test_command_checks_without_writing_and_then_mends(tmp_path, monkeypatch, capsys):
     path = tmp_path / "chapter.ipynb"
     nbformat.write(notebook(new_code_cell("x", execution_count=1)), path)

@@ -367,6 +367,20 @@ def test_latent_scale_is_the_standard_deviation_of_the_batch(c):
         np.testing.assert_allclose(bare, c.std(axis=0), rtol=1e-9, atol=1e-15)
 
 
+@pytest.mark.parametrize(
+    ("c", "error", "message"),
+    [
+        (POINTS.astype(int), TypeError, "c must be floating point, got int"),
+        (SCALE, ValueError, r"c must have shape \(b, n_z\), not empty, got \(3,\)"),
+        (POINTS[:0], ValueError, r"c .*got \(0, 3\)"),
+    ],
+)
+def test_latent_scale_names_bad_input(c, error, message, monkeypatch):
+    monkeypatch.setattr(jaxtyping_config, "jaxtyping_disable", True)
+    with pytest.raises(error, match=message):
+        latent_scale(c)
+
+
 def test_a_constant_latent_has_the_floor_and_no_slope(x64):
     c = jnp.asarray(np.stack([np.arange(6.0), np.full(6, 0.5)], axis=1))
     scale, slope = latent_scale(c), jax.jacobian(latent_scale)(c)

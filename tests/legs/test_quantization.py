@@ -252,6 +252,13 @@ def test_infinite_latents_go_to_the_ends_with_gradient_zero():
     np.testing.assert_array_equal(jax.grad(lambda z: tl.quantize(z, 12).quantized.sum())(z), [0.0, 0.0])
 
 
+@pytest.mark.parametrize("levels", [(258, 258), (1000, 2)])
+def test_in_half_precision_the_ends_stay_in_their_own_latent(levels):
+    code = tl.quantize(jnp.array([[20.0, -20.0]], jnp.bfloat16), levels)
+    assert code.indices.tolist() == [[levels[0] - 1, 0]]
+    np.testing.assert_array_equal(np.asarray(code.quantized, np.float32), [[1.0, -1.0]])
+
+
 def test_no_latents_is_an_empty_code():
     assert tl.quantize(jnp.zeros((3, 0)), 12).quantized.shape == (3, 0)
 

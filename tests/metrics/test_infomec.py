@@ -2,6 +2,7 @@
 
 import math
 
+import jaxtyping
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -272,3 +273,9 @@ S, Z = full_grid(3, 4), full_grid(3, 4)
 def test_bad_input(error, match, factors, latents, options):
     with pytest.raises(error, match=match):
         infomec(factors, latents, **options)
+
+
+def test_levels_must_be_an_integer(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the function's own message, as users meet it
+    with pytest.raises(TypeError, match=r"levels must be an integer, got 4\.0"):
+        infomec(S, Z, levels=4.0)

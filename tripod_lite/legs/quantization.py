@@ -83,8 +83,8 @@ def quantize(z: Float[Array, "*batch n_z"] | ArrayLike, levels: ArrayLike | Sequ
     steps = check_levels(levels, z.shape[-1]) - 1
     c = jnp.tanh(z)
     latents = (1,) * (z.ndim - 1) + (-1,)
-    indices = jnp.round((c + 1) * jnp.asarray(steps / 2, c.dtype).reshape(latents)).astype(jnp.int32)
-    indices = jnp.minimum(indices, jnp.asarray(steps, jnp.int32).reshape(latents))  # few bits may round beyond the end
+    exact = c.astype(jnp.promote_types(c.dtype, jnp.float32))  # half precision has no room for a few hundred levels
+    indices = jnp.round((exact + 1) * jnp.asarray(steps / 2, exact.dtype).reshape(latents)).astype(jnp.int32)
     # A table, not arithmetic: compiled, a division by a constant becomes a product, and the end 1 is missed by a bit.
     grid = np.concatenate([np.zeros(0), *((2 * np.arange(s + 1) - s) / s for s in steps)])
     first = np.cumsum(steps + 1) - (steps + 1)  # where each latent's values start in the table
