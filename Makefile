@@ -41,7 +41,7 @@ book: $(STAMP)  ## execute the chapters and build the book: book/_build/html/ind
 	$(PY) ci/check_book.py $(BUILD)/html
 
 test: $(STAMP)  ## run the tests
-	$(PY) -m pytest
+	$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(STAMP)  ## report style, formatting and notebooks that are not stripped
 	$(PY) -m ruff check $(SOURCES)
