@@ -77,6 +77,11 @@ def share(value: Scalar, width: Scalar) -> Scalar:
     return jnp.clip(0.5 + value / (width + _TINY), 0.0, 1.0)
 
 
+def pixel_centers(image_size: int, dtype: jnp.dtype) -> Float[Array, " image_size"]:
+    """The pixels' centers along u, from -1 to 1; along v they run the other way."""
+    return (jnp.arange(image_size, dtype=dtype) + 0.5) * (2.0 / image_size) - 1.0
+
+
 def hue_to_rgb(hue: Scalar) -> Float[Array, "3"]:
     """The color of a hue at full saturation and value; 0 is red, 1/3 green, 2/3 blue, 1 red again."""
     distance = jnp.abs((6.0 * hue + jnp.array([0.0, 4.0, 2.0], hue.dtype)) % 6.0 - 3.0)

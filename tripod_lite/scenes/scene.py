@@ -9,31 +9,26 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, UInt8
 
 from tripod_lite.checks import check_count
-from tripod_lite.scenes.primitives import Scalar
 
-# Pictures drawn side by side: as many as the processor's cache has room for. Then 8-bit pictures that are kept of it.
-_GROUP, _CHUNK = 16, 512
+# How many pictures are drawn before they become 8-bit ones, which bounds the memory.
+_CHUNK = 512
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
     """The procedural twin of a benchmark.
 
-    A picture is the product of K gray layers, which hold the geometry and the light, and a palette of K colors. A
-    factor that only recolors never touches the geometry.
-
     Attributes:
         name: the benchmark's.
         factors: each factor's values, in storage order, the last fastest. Hashing is by identity, so leave it as it is.
-        layers: `layers(u, v, values, pixel)`: the K layers at the pixel with center (u, v) and side `pixel` on the
-            image plane, where both axes go from -1 to 1, u to the right and v up.
-        palette: `palette(values)`: the K colors, red, green and blue in [0, 1].
+        draw: `draw(values, image_size)`: red, green and blue, shape (n, h, w, 3), of values (n, n_s); about in [0, 1].
+        continuous: the factors whose values between those of the grid are pictures of the same kind.
     """
 
     name: str
     factors: Mapping[str, tuple[float, ...]]
-    layers: Callable[[Scalar, Scalar, Float[Array, " n_s"], float], tuple[Scalar, ...]]
-    palette: Callable[[Float[Array, " n_s"]], Float[Array, "K 3"]]
+    draw: Callable[[Float[Array, "n n_s"], int], Float[Array, "n h w 3"]]
+    continuous: tuple[str, ...] = ()
 
     @property
     def factor_names(self) -> tuple[str, ...]:
@@ -70,16 +65,7 @@ class Scene:
             raise TypeError(f"values must be floating point, got dtype {values.dtype}")
         if values.ndim != 2 or values.shape[1] != len(self.factors):
             raise ValueError(f"values must have shape (n, {len(self.factors)}), a column a factor, got {values.shape}")
-        pixel = 2.0 / image_size
-        centers = (jnp.arange(image_size, dtype=values.dtype) + 0.5) * pixel - 1.0
-
-        def draw(row: Float[Array, " n_s"]) -> tuple[Float[Array, "h w"], ...]:
-            line = jax.vmap(lambda u, v: self.layers(u, v, row, pixel), (0, None))
-            return jax.vmap(line, (None, 0))(centers, -centers)
-
-        # Besides bounding memory, the loop keeps the compiler from computing the layers anew for each color.
-        layers = jnp.stack(jax.lax.map(draw, values, batch_size=_GROUP))
-        return jnp.clip(jnp.einsum("knhw,nkc->nhwc", layers, jax.vmap(self.palette)(values)), 0.0, 1.0)
+        return jnp.clip(self.draw(values, image_size), 0.0, 1.0)
 
     def images(self, factors: Int[Array, "n n_s"], image_size: int) -> UInt8[Array, "n h w 3"]:
         """Pictures of class numbers in 8 bits; safe under `jax.jit`, in memory little larger than the result."""

@@ -1,0 +1,287 @@
+"""What the painted scenes are made of: faces, boxes and other solids with flat faces, spheres, cones, and their shadows.
+
+Every function is of one thing; `patches.each` makes it many. Space is right-handed with z up.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from tripod_lite.scenes.patches import (
+    Camera,
+    Conic,
+    Outline,
+    Patches,
+    Scalar,
+    Vector,
+    between,
+    conic,
+    each,
+    inside,
+    join,
+    line,
+    patch,
+    shadow,
+    unit,
+)
+
+_TINY = 1e-9
+
+
+class Light(NamedTuple):
+    """Parallel light: the unit vector toward its source, and the brightness of what it misses and of what it hits."""
+
+    toward: Vector
+    ambient: Scalar
+    direct: Scalar
+
+    def on(self, normal: Float[Array, "*b 3"]) -> Float[Array, "*b"]:
+        """The brightness of faces with these unit normals, by Lambert's law."""
+        return self.ambient + self.direct * jnp.maximum(normal @ self.toward, 0.0)
+
+
+class Plane(NamedTuple):
+    """The points x with normal · x = offset."""
+
+    normal: Vector
+    offset: Scalar
+
+    def along(self, direction: Vector, points: Float[Array, "*b 3"]) -> Float[Array, "*b 3"]:
+        """Where points come to lie if they move along `direction`, which must not run along the plane."""
+        steps = (self.offset - points @ self.normal) / jnp.dot(direction, self.normal)
+        return points + steps[..., None] * direction
+
+
+def turned(yaw: ArrayLike) -> Float[Array, "3 3"]:
+    """The axes of a box turned about z by `yaw` radians, one a row."""
+    sin, cos = jnp.sin(jnp.asarray(yaw)), jnp.cos(jnp.asarray(yaw))
+    zero, one = jnp.zeros_like(sin), jnp.ones_like(sin)
+    return jnp.stack([cos, sin, zero, -sin, cos, zero, zero, zero, one]).reshape(3, 3)
+
+
+def outline(camera: Camera, corners: Float[Array, "4 3"]) -> Outline:
+    """The edges of a flat face seen from either side; a triangle has its last corner twice.
+
+    An edge and the eye span a plane, so that nothing is divided by a depth and corners may lie behind the camera.
+    """
+    seen = corners - camera.eye
+    normals = jnp.cross(seen, jnp.roll(seen, -1, axis=0))
+    side = jnp.where(normals @ jnp.sum(seen, axis=0) < 0, -1.0, 1.0)  # never 0, or a face seen edge on were all over
+    return between(jnp.stack([line(camera, side[k] * normals[k]) for k in range(4)]))
+
+
+def face(camera: Camera, corners: Float[Array, "4 3"], color: Vector, light: Scalar, opacity: float = 1.0) -> Patches:
+    """A flat face of four corners, seen from either side, in light of one brightness."""
+    return patch(outline(camera, corners), color, light, opacity=opacity)
+
+
+def _box_faces(center: Vector, half: Vector, axes: Float[Array, "3 3"], toward: Vector) -> Float[Array, "3 4 3"]:
+    """The corners of those three faces of a box that look `toward`."""
+    sides = jnp.where(axes @ toward > 0, 1.0, -1.0)
+    edges = half[:, None] * axes
+    middle = center + sides[:, None] * edges
+    across, along = jnp.roll(edges, -1, axis=0), jnp.roll(edges, -2, axis=0)
+    corners = [middle - across - along, middle + across - along, middle + across + along, middle - across + along]
+    return jnp.stack(corners, axis=1)
+
+
+def box(
+    camera: Camera, light: Light, center: Vector, half: Vector, color: Vector, axes: Float[Array, "3 3"] | None = None
+) -> Patches:
+    """A box; `half` are its half edges along `axes`, one axis a row, by default x, y and z."""
+    axes = jnp.eye(3, dtype=center.dtype) if axes is None else axes
+    view = axes @ (camera.eye - center)
+    corners = _box_faces(center, half, axes, camera.eye - center)
+    brightness = light.on(jnp.sign(view)[:, None] * axes)
+    seen = jnp.where(jnp.abs(view) > half, 1.0, 0.0)
+    faces = [
+        patch(outline(camera, corners[k]), color, brightness[k], opens=float(k == 0), opacity=seen[k]) for k in range(3)
+    ]
+    return join(*faces)
+
+
+def box_shadow(
+    camera: Camera,
+    light: Light,
+    plane: Plane,
+    center: Vector,
+    half: Vector,
+    axes: Float[Array, "3 3"] | None = None,
+) -> Patches:
+    """The shadow of a box on a plane: that of the three faces toward the light, which tile it."""
+    axes = jnp.eye(3, dtype=center.dtype) if axes is None else axes
+    faces = plane.along(light.toward, _box_faces(center, half, axes, light.toward))
+    return each(lambda corners: shadow(outline(camera, corners)), faces)
+
+
+def polyhedron(camera: Camera, light: Light, faces: Float[Array, "f 4 3"], color: Vector) -> Patches:
+    """A convex solid given by its faces, each of four corners in order, or three and the last one twice."""
+    middles = jnp.mean(faces, axis=1)
+    normals = unit(jnp.cross(faces[:, 1] - faces[:, 0], faces[:, 2] - faces[:, 0]))
+    center = jnp.mean(middles, axis=0)
+    normals = normals * jnp.sign(jnp.sum(normals * (middles - center), axis=1, keepdims=True))
+    seen = jnp.where(jnp.sum(normals * (camera.eye - middles), axis=1) > 0, 1.0, 0.0)
+    first = jnp.zeros_like(seen).at[0].set(1.0)
+
+    def one(corners: Array, normal: Array, seen: Array, opens: Array) -> Patches:
+        return patch(outline(camera, corners), color, light.on(normal), opens=opens, opacity=seen)
+
+    return each(one, faces, normals, seen, first)
+
+
+def polyhedron_shadow(camera: Camera, light: Light, plane: Plane, faces: Float[Array, "f 4 3"]) -> Patches:
+    """The shadow of a convex solid: all its faces' shadows, which cover it at least once."""
+    return each(lambda corners: shadow(outline(camera, corners)), plane.along(light.toward, faces))
+
+
+def prism(sides: int, base: Vector, axis: Vector, radius: Scalar, top: float = 1.0) -> Float[Array, "f 4 3"]:
+    """The faces of an upright prism over a regular polygon with an even number of sides; `top` tapers it.
+
+    Args:
+        sides: of the polygon, 4 or more, even.
+        base: the middle of the polygon it stands on.
+        axis: from there to the middle of the other one.
+        radius: of the polygon's corners.
+        top: the size of the other polygon, 0 for a pyramid.
+    """
+    angles = (jnp.arange(sides) + 0.5) * (2 * jnp.pi / sides)
+    across, along = perpendicular(axis)
+    rim = radius * (jnp.cos(angles)[:, None] * across + jnp.sin(angles)[:, None] * along)
+    low, high = base + rim, base + axis + top * rim
+    # Round a side in such an order that of a triangle the last corner comes twice.
+    walls = jnp.stack([low, jnp.roll(low, -1, axis=0), jnp.roll(high, -1, axis=0), high], axis=1)
+    caps = []
+    for ring in (low, high):
+        caps += [jnp.stack([ring[0], ring[k], ring[k + 1], ring[k + 2]]) for k in range(1, sides - 2, 2)]
+    return jnp.concatenate([walls, jnp.stack(caps)])
+
+
+def perpendicular(axis: Vector) -> tuple[Vector, Vector]:
+    """Two unit vectors at right angles to `axis`, which must not be along (0.3, 0.9, 0.1), and to each other."""
+    across = unit(jnp.cross(axis, jnp.array([0.3, 0.9, 0.1], axis.dtype)))
+    return across, unit(jnp.cross(axis, across))
+
+
+def _disc_edge(camera: Camera, center: Vector, normal: Vector, radius: Scalar, along: Vector | None = None) -> Conic:
+    """Inside, a ray meets the plane through `center` nearer to it than `radius`, measured across `along` if given.
+
+    A direction d meets the plane at the eye + d h / (n · d), with h = n · (center - eye); times n · d, the distance is
+    linear in d.
+    """
+    seen = center - camera.eye
+    reach = jnp.dot(normal, seen) * jnp.eye(3, dtype=seen.dtype) - jnp.outer(seen, normal)
+    if along is not None:
+        reach = reach - jnp.outer(along, along @ reach)
+    edge = conic(camera, radius**2 * jnp.outer(normal, normal) - reach.T @ reach)
+    return edge / (jnp.max(jnp.abs(edge)) + _TINY)
+
+
+def disc(
+    camera: Camera, center: Vector, normal: Vector, radius: Scalar, color: Vector, light: Scalar, opacity: float = 1.0
+) -> Patches:
+    """A flat disc, seen from either side, in light of one brightness; it fades where it is seen nearly edge on.
+
+    There both sides of the conic run through one pixel, as the opposite edges of a face would.
+    """
+    seen = jnp.abs(jnp.dot(unit(center - camera.eye), normal))
+    opacity = opacity * jnp.minimum(seen * 10.0, 1.0)
+    return patch(inside(_disc_edge(camera, center, normal, radius)), color, light, opacity=opacity)
+
+
+def sphere(camera: Camera, light: Light, center: Vector, radius: Scalar, color: Vector) -> Patches:
+    """A sphere. Its edge at (u, v), over its value in the middle, is the square of the cosine between normal and ray."""
+    seen = center - camera.eye
+    square = jnp.dot(seen, seen)
+    form = jnp.outer(seen, seen) - (square - radius**2) * jnp.eye(3, dtype=seen.dtype)
+    depth = jnp.dot(seen, camera.axes[2])
+    edge = conic(camera, form) * (depth**2 / (radius**2 * square))
+    # The normal: across the view the offset of the ray from the center, and the rest toward the camera.
+    across = (depth * camera.axes @ light.toward).at[2].add(-jnp.dot(seen, light.toward)) / radius
+    toward = -jnp.dot(seen, light.toward) / jnp.sqrt(square)
+    return _round(light, inside(edge), across, toward, color)
+
+
+def sphere_shadow(camera: Camera, light: Light, plane: Plane, center: Vector, radius: Scalar) -> Patches:
+    """The shadow of a sphere on a plane."""
+    touch = plane.along(light.toward, center)
+    edge = _disc_edge(camera, touch, plane.normal, radius, light.toward)
+    return shadow(inside(edge))
+
+
+def _round(
+    light: Light, where: Outline, across: Vector, toward: Scalar, color: Vector, opacity: Scalar | float = 1.0
+) -> Patches:
+    """A round surface: `across` and `toward` are its normal's products with the light, of u, v, 1 and of √conic."""
+    brightness = light.direct * jnp.stack([across[2], across[0], across[1], toward])
+    return patch(where, color, brightness.at[0].add(light.ambient), least=light.ambient, opacity=opacity)
+
+
+def tube(
+    camera: Camera, light: Light, start: Vector, end: Vector, start_radius: Scalar, end_radius: Scalar, color: Vector
+) -> Patches:
+    """The side of a cylinder or a cone, without its ends, as it looks from afar: its outlines run beside the axis.
+
+    Between them a ray passes the axis at ρ radii, and there the normal is ρ across the view and √(1 - ρ²) toward it.
+    """
+    middle = (start + end) / 2
+    axis, view = unit(end - start), unit(camera.eye - middle)
+    side = unit(jnp.cross(view, axis))
+    front = jnp.cross(axis, side)
+    corners = _strip(start, end, start_radius, end_radius, side)
+    # The plane through the eye and the axis, and how far from it a ray is where it passes the middle.
+    depth = jnp.dot(middle - camera.eye, camera.axes[2])
+    beside = camera.axes @ unit(jnp.cross(axis, camera.eye - start))
+    beside = beside * jnp.sign(jnp.dot(jnp.cross(axis, camera.eye - start), side))
+    rho = beside * depth * 2 / (start_radius + end_radius)
+    u, v, one = rho
+    ahead = jnp.stack([-u * u, -2 * u * v, -v * v, -2 * u * one, -2 * v * one, 1 - one * one])
+    where = outline(camera, corners)._replace(conic=ahead)
+    return _round(light, where, rho * jnp.dot(side, light.toward), jnp.dot(front, light.toward), color)
+
+
+def _strip(start: Vector, end: Vector, start_radius: Scalar, end_radius: Scalar, side: Vector) -> Float[Array, "4 3"]:
+    """The corners of a strip along an axis, as wide as two radii."""
+    return jnp.stack(
+        [start - start_radius * side, start + start_radius * side, end + end_radius * side, end - end_radius * side]
+    )
+
+
+def frustum(
+    camera: Camera,
+    light: Light,
+    start: Vector,
+    end: Vector,
+    start_radius: Scalar,
+    end_radius: Scalar,
+    color: Vector,
+    start_color: Vector | None = None,
+    end_color: Vector | None = None,
+) -> Patches:
+    """A cylinder or a cone, whole or cut, with its ends; those may have colors of their own."""
+    body = tube(camera, light, start, end, start_radius, end_radius, color)
+    axis = unit(end - start)
+    end_is_near = jnp.dot(axis, camera.eye - (start + end) / 2) > 0
+    rim = light.on(unit(camera.eye - (start + end) / 2))
+
+    def cap(at_end: Array) -> Patches:
+        center, radius = jnp.where(at_end, end, start), jnp.where(at_end, end_radius, start_radius)
+        outward = jnp.where(at_end, axis, -axis)
+        own = jnp.where(
+            at_end, color if end_color is None else end_color, color if start_color is None else start_color
+        )
+        seen = jnp.dot(outward, camera.eye - center) > 0  # its outside, and not the rim of the side behind it
+        brightness = jnp.where(seen, light.on(outward), rim)
+        return disc(camera, center, axis, radius, jnp.where(seen, own, color), brightness)
+
+    return join(cap(~end_is_near), body, cap(end_is_near))
+
+
+def frustum_shadow(
+    camera: Camera, light: Light, plane: Plane, start: Vector, end: Vector, start_radius: Scalar, end_radius: Scalar
+) -> Patches:
+    """The shadow of a cylinder or a cone on a plane, without the round ends."""
+    side = unit(jnp.cross(end - start, light.toward))
+    corners = _strip(start, end, start_radius, end_radius, side)
+    return shadow(outline(camera, plane.along(light.toward, corners)))
