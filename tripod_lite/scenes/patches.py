@@ -158,9 +158,10 @@ def each(build: Callable[..., Patches], *columns: Array) -> Patches:
 
 def by_distance(*groups: tuple[Scalar, Patches]) -> Patches:
     """Groups with their distances from the eye, the farthest first."""
-    distances = jnp.concatenate([jnp.broadcast_to(distance, group.least.shape) for distance, group in groups])
+    lists = [(distance, join(group)) for distance, group in groups]
+    distances = jnp.concatenate([jnp.broadcast_to(distance, patches.least.shape) for distance, patches in lists])
     order = jnp.argsort(-distances, stable=True)
-    return jax.tree.map(lambda field: field[order], join(*(group for _, group in groups)))
+    return jax.tree.map(lambda field: field[order], join(*(patches for _, patches in lists)))
 
 
 def paint(patches: Patches, image_size: int) -> Float[Array, "3 h w"]:

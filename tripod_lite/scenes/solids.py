@@ -153,7 +153,7 @@ def prism(sides: int, base: Vector, axis: Vector, radius: Scalar, top: float = 1
     # Round a side in such an order that of a triangle the last corner comes twice.
     walls = jnp.stack([low, jnp.roll(low, -1, axis=0), jnp.roll(high, -1, axis=0), high], axis=1)
     caps = []
-    for ring in (low, high):
+    for ring in (low, high) if top else (low,):
         caps += [jnp.stack([ring[0], ring[k], ring[k + 1], ring[k + 2]]) for k in range(1, sides - 2, 2)]
     return jnp.concatenate([walls, jnp.stack(caps)])
 
@@ -179,15 +179,25 @@ def _disc_edge(camera: Camera, center: Vector, normal: Vector, radius: Scalar, a
 
 
 def disc(
-    camera: Camera, center: Vector, normal: Vector, radius: Scalar, color: Vector, light: Scalar, opacity: float = 1.0
+    camera: Camera,
+    center: Vector,
+    normal: Vector,
+    radius: Scalar,
+    color: Vector,
+    light: Scalar,
+    opacity: Scalar | float = 1.0,
 ) -> Patches:
-    """A flat disc, seen from either side, in light of one brightness; it fades where it is seen nearly edge on.
+    """A flat disc, seen from either side, in light of one brightness.
 
-    There both sides of the conic run through one pixel, as the opposite edges of a face would.
+    It is cut out of a square a little larger, of which nothing is left where it is seen edge on. Of the conic alone a
+    streak would be: both its sides run through one pixel, which no slope tells.
     """
-    seen = jnp.abs(jnp.dot(unit(center - camera.eye), normal))
-    opacity = opacity * jnp.minimum(seen * 10.0, 1.0)
-    return patch(inside(_disc_edge(camera, center, normal, radius)), color, light, opacity=opacity)
+    across = unit(jnp.cross(normal, center - camera.eye))
+    along = jnp.cross(normal, across)
+    a, b = 1.15 * radius * across, 1.15 * radius * along
+    square = outline(camera, jnp.stack([center - a - b, center + a - b, center + a + b, center - a + b]))
+    edge = _disc_edge(camera, center, normal, radius)
+    return patch(square._replace(conic=edge, bounded=jnp.ones_like(radius)), color, light, opacity=opacity)
 
 
 def sphere(camera: Camera, light: Light, center: Vector, radius: Scalar, color: Vector) -> Patches:
