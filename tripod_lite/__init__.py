@@ -8,7 +8,7 @@ Learning* (ICML 2024).
 
 from tripod_lite.autoencoder import Tripod, TripodConfig
 from tripod_lite.checkpoints import load, save
-from tripod_lite.datasets import DATASETS, from_images, load_dataset
+from tripod_lite.datasets import DATASETS, from_images, load_dataset, materialize
 from tripod_lite.figures import plot_history, plot_images, plot_latents, plot_nmi, plot_reconstructions, plot_traversals
 from tripod_lite.legs import (
     Quantized,
@@ -42,6 +42,7 @@ __all__ = [
     "latent_scale",
     "load",
     "load_dataset",
+    "materialize",
     "multiinformation",
     "normalized_hessian_penalty",
     "plot_history",

@@ -2,12 +2,13 @@
 
 import abc
 import zlib
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Array, Int, UInt8, UInt64
+from jaxtyping import Array, Bool, Int, UInt8, UInt64
 
 from tripod_lite.checks import check_below, check_count, check_integers
 
@@ -122,6 +123,53 @@ class Dataset(abc.ABC):
         rows = np.argsort(scramble(len(self), seed))[:held_out].astype(np.int32)
         return Part.without(self, rows), Part.of(self, rows)
 
+    def correlated(self, first: str, second: str, strength: float) -> "Dataset":
+        """The same rows, sampled with two factors tied; see `Correlated` for what is tied and what it raises.
+
+        Args:
+            first: a factor's name.
+            second: another's, which follows the first.
+            strength: from 0, independent, to 1, always at the same place between their first and last value.
+        """
+        from tripod_lite.datasets.correlated import Correlated
+
+        return Correlated(self, first, second, strength)
+
+    def split_combinations(self, **values: Sequence[int]) -> tuple["Part", "Part"]:
+        """Hold out combinations of factor values, to see whether a model puts together what it saw apart.
+
+        Args:
+            **values: class numbers by factor name. A row is held out where each named factor has one of its values:
+                `split_combinations(shape=[3], object_hue=[0, 1])` holds out capsules in two hues.
+
+        Returns:
+            (train, held_out), as `split`.
+
+        Raises:
+            TypeError: values that are not integers.
+            ValueError: no factor named, an unknown one, a value that its factor does not have, or a part left empty.
+        """
+        if not values:
+            raise ValueError(f"values must name at least one factor of {', '.join(self.factor_names) or 'none'}")
+        sizes = dict(zip(self.factor_names, self.factor_sizes, strict=True))
+        for name, wanted in values.items():
+            if name not in sizes:
+                raise ValueError(f"there is no factor {name!r}; there are {', '.join(sizes) or 'none'}")
+            check_below(name, check_integers(name, wanted, 1), sizes[name])
+        factors = np.asarray(self.factors_of(jnp.arange(len(self), dtype=jnp.int32)))
+        held = np.ones(len(self), bool)
+        for name, wanted in values.items():
+            held &= np.isin(factors[:, self.factor_names.index(name)], np.asarray(wanted))
+        rows = np.flatnonzero(held).astype(np.int32)
+        if not 0 < len(rows) < len(self):
+            raise ValueError(f"both parts must have rows, but {len(rows)} of {len(self)} would be held out")
+        rows = rows[np.argsort(scramble(len(rows), 0))]
+        return Part.without(self, rows), Part.of(self, rows)
+
+    def factors_of(self, rows: Int[Array, " n"]) -> Factors:
+        """The factors of rows known to exist, without their images where that is possible."""
+        return self.fetch(rows)[1]
+
 
 class Part(Dataset):
     """Some rows of a data set: those listed, or all but those listed."""
@@ -161,9 +209,22 @@ class Part(Dataset):
             return self._rows[rows]
         return rows + jnp.searchsorted(self._rows, rows, side="right").astype(rows.dtype)
 
+    def holds(self, rows: Int[Array, " n"]) -> Bool[Array, " n"]:
+        """Which of these rows of the whole are rows of the part."""
+        if self.part == "held_out":
+            listed = jnp.sort(self._rows)
+        else:
+            listed = self._rows + jnp.arange(len(self._rows), dtype=self._rows.dtype)
+        place = jnp.minimum(jnp.searchsorted(listed, rows), len(listed) - 1)
+        return (listed[place] == rows) == (self.part == "held_out")
+
     def fetch(self, rows: Int[Array, " n"]) -> tuple[Images, Factors]:
         """See `Dataset.fetch`."""
         return self.whole.fetch(self.rows_in_whole(rows))
+
+    def factors_of(self, rows: Int[Array, " n"]) -> Factors:
+        """See `Dataset.factors_of`."""
+        return self.whole.factors_of(self.rows_in_whole(rows))
 
     def images(self, factors: npt.ArrayLike) -> Images:
         """See `Dataset.images`."""

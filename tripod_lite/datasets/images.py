@@ -48,6 +48,10 @@ class ArrayDataset(Dataset):
         """See `Dataset.fetch`."""
         return self._images[rows], self._factors[rows]
 
+    def factors_of(self, rows: Int[Array, " n"]) -> Factors:
+        """See `Dataset.factors_of`."""
+        return self._factors[rows]
+
     def images(self, factors: npt.ArrayLike) -> Images:
         """See `Dataset.images`; of several images with the same factors, the first."""
         if not self.factor_names:

@@ -5,7 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy.typing as npt
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from tripod_lite.checks import check_count
 from tripod_lite.datasets.base import Dataset, Factors, Images
@@ -48,6 +48,42 @@ class Twin(Dataset):
         factors = self.grid.unravel(rows)
         return self._draw(factors), factors
 
+    def factors_of(self, rows: Int[Array, " n"]) -> Factors:
+        """See `Dataset.factors_of`."""
+        return self.grid.unravel(rows)
+
+    def identity(self) -> dict[str, object]:
+        """See `Dataset.identity`."""
+        return super().identity() | ({"variant": self.scene.variant} if self.scene.variant else {})
+
+    def sample_continuous(self, key: Array, n: int) -> tuple[Images, Float[Array, "n n_s"]]:
+        """Random images off the grid: continuous factors are uniform between their first and last value.
+
+        Args:
+            key: a JAX random key.
+            n: how many; static under `jax.jit`.
+
+        Returns:
+            (images, values): uint8 of shape (n, h, w, 3), and the factors' values, float32 of shape (n, n_s), in the
+            units of `scene.factors`. Factors that have no values in between, such as shapes, are on the grid.
+
+        Raises:
+            TypeError: n is not an integer.
+            ValueError: n below 1.
+        """
+        n = check_count("n", n, 1)
+        columns = []
+        for name, values, one in zip(
+            self.factor_names, self.scene.factors.values(), jax.random.split(key, len(self.factor_names)), strict=True
+        ):
+            grid = jnp.asarray(values, jnp.float32)
+            if name in self.scene.continuous:
+                columns.append(jax.random.uniform(one, (n,), jnp.float32, grid.min(), grid.max()))
+            else:
+                columns.append(jax.random.choice(one, grid, (n,)))
+        values = jnp.stack(columns, axis=1)
+        return _render(self.scene, values, self.image_size), values
+
     def images(self, factors: npt.ArrayLike) -> Images:
         """See `Dataset.images`; safe under `jax.jit`, where values off the grid go unnoticed."""
         return self._draw(self.grid.check(factors))
@@ -62,3 +98,8 @@ class Twin(Dataset):
 @partial(jax.jit, static_argnames=("scene", "image_size"))
 def _draw(scene: Scene, factors: Factors, image_size: int) -> Images:
     return scene.images(factors, image_size)
+
+
+@partial(jax.jit, static_argnames=("scene", "image_size"))
+def _render(scene: Scene, values: Float[Array, "n n_s"], image_size: int) -> Images:
+    return scene.images_of(values, image_size)

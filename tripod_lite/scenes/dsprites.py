@@ -7,20 +7,20 @@ the same, and a square comes back after a quarter turn.
 Source: Matthey et al., dSprites, 2017.
 """
 
+import math
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from tripod_lite.scenes.patches import Camera, Patches, join, paint
-from tripod_lite.scenes.scene import Scene
+from tripod_lite.scenes.patches import Camera, Patches, join, silhouette
+from tripod_lite.scenes.scene import Scene, evenly
 from tripod_lite.scenes.solids import disc, face
 
 # In half picture widths, at scale 1: half side of the square, half axes of the ellipse, half side of the square that
 # makes, with two half discs on it, a heart.
 SQUARE, ELLIPSE, HEART = 0.28, (0.225, 0.4), 0.2
-SIDE_BY_SIDE = 64
 SPREAD = 31 / 32  # from the first to the last position
 
 # Looks at the plane z = 0 from (0, 0, 1), so that a point (u, v) of the picture is the point (u, v) of the plane.
@@ -59,7 +59,7 @@ def _patches(values: Float[Array, "5"]) -> Patches:
 
 
 def _draw(values: Float[Array, "n 5"], image_size: int, *, binary: bool) -> Float[Array, "n h w 3"]:
-    gray = jax.lax.map(lambda row: paint(_patches(row), image_size)[0], values, batch_size=SIDE_BY_SIDE)
+    gray = jax.lax.map(lambda row: silhouette(_patches(row), image_size), values, batch_size=64)
     # Not at 1/2, which the edge of an upright square may hit.
     gray = (gray > 0.501).astype(gray.dtype) if binary else gray
     return jnp.broadcast_to(gray[..., None], (*gray.shape, 3))
@@ -67,12 +67,12 @@ def _draw(values: Float[Array, "n 5"], image_size: int, *, binary: bool) -> Floa
 
 _FACTORS = {
     "shape": (0.0, 1.0, 2.0),  # square, ellipse, heart
-    "scale": tuple(0.5 + k / 10 for k in range(6)),
-    "orientation": tuple(2 * jnp.pi * k / 39 for k in range(40)),  # radians, counterclockwise
-    "pos_x": tuple(k / 31 for k in range(32)),
-    "pos_y": tuple(k / 31 for k in range(32)),  # downward
+    "scale": evenly(0.5, 1.0, 6),
+    "orientation": evenly(0.0, 2 * math.pi, 40),  # radians, counterclockwise
+    "pos_x": evenly(0.0, 1.0, 32),
+    "pos_y": evenly(0.0, 1.0, 32),  # downward
 }
 _CONTINUOUS = ("scale", "orientation", "pos_x", "pos_y")
 
 DSPRITES = Scene("dsprites", _FACTORS, partial(_draw, binary=True), _CONTINUOUS)
-DSPRITES_SMOOTH = Scene("dsprites", _FACTORS, partial(_draw, binary=False), _CONTINUOUS)
+DSPRITES_ANTIALIASED = Scene("dsprites", _FACTORS, partial(_draw, binary=False), _CONTINUOUS, "antialiased")

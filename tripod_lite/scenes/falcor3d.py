@@ -8,30 +8,29 @@ Source: Nie et al., Semi-Supervised StyleGAN for Disentanglement Learning (ICML 
 """
 
 import itertools
-from collections.abc import Iterable
+from functools import partial
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from tripod_lite.scenes.patches import Camera, Patches, Vector, each, join, look_at, paint, patch, receive
-from tripod_lite.scenes.scene import Scene
+from tripod_lite.scenes.patches import Camera, Patches, each, join, look_at, patch, pictures
+from tripod_lite.scenes.scene import Scene, evenly
 from tripod_lite.scenes.solids import (
     Light,
     Plane,
     box,
-    box_shadow,
     disc,
     face,
     frustum,
     frustum_shadow,
+    furniture,
+    furniture_shadow,
+    lit_through,
     outline,
     tube,
     turned,
 )
-
-SIDE_BY_SIDE = 8  # pictures
 
 # Meters; x to the right along the back wall y = 0, z up. The camera stands at negative y.
 LEFT, RIGHT, FRONT, HEIGHT = -2.75, 4.2, -7.0, 2.75
@@ -92,14 +91,6 @@ _COFFEE_TABLE = [
     ],
     ((-1.9, -0.42), (-2.7, -1.65), (0.2, 0.42), WHITE),
 ]
-Boxes = list[tuple[tuple[float, float], tuple[float, float], tuple[float, float], tuple[float, float, float]]]
-
-
-def _columns(boxes: Boxes, dtype: jnp.dtype) -> tuple[Float[Array, "n 3"], Float[Array, "n 3"], Float[Array, "n 3"]]:
-    """Centers, half edges and colors."""
-    ranges = np.array([ranges for *ranges, _ in boxes])
-    colors = np.array([color for *_, color in boxes])
-    return tuple(jnp.asarray(a, dtype) for a in (ranges.mean(2), np.ptp(ranges, axis=2) / 2, colors))
 
 
 def _room(camera: Camera, light: Light, dtype: jnp.dtype) -> Patches:
@@ -126,11 +117,6 @@ def _room(camera: Camera, light: Light, dtype: jnp.dtype) -> Patches:
         return patch(outline(camera, corners), color, slopes, opens=opens)
 
     return each(one, corners, color, normals, fade, opens)
-
-
-def _received(camera: Camera, light: Light, corners: Iterable, normal: Vector) -> Patches:
-    direct = light.direct * jnp.maximum(jnp.dot(normal, light.toward), 0.0)
-    return receive(outline(camera, jnp.asarray(corners, normal.dtype)), direct / (light.ambient + direct))
 
 
 def _cushions(camera: Camera, light: Light, dtype: jnp.dtype) -> Patches:
@@ -179,21 +165,16 @@ _TWIGS = [
 def _patches(values: Float[Array, "7"]) -> Patches:
     dtype = values.dtype
     intensity, x, y, z, *place = values  # lighting_* and camera_*
-    light = Light(jnp.stack([x, -z, y]) / jnp.sqrt(x**2 + y**2 + z**2), jnp.full_like(x, AMBIENT), intensity)
+    light = Light(jnp.stack([x, -z, y]) / 1.6, jnp.full_like(x, AMBIENT), intensity)  # walls get z, floors y, sides x
     eye = jnp.stack([place[0], place[2], place[1]])
     target = jnp.stack([eye[0] * 0.6 - 1.05, 0 * x, 0.9 + 0 * x])
     camera = look_at(eye, target, FOCAL)
     up, front = jnp.asarray((0, 0, 1), dtype), jnp.asarray((0, -1, 0), dtype)
     floor, wall = Plane(up, 0 * x), Plane(front, 0 * x)
 
-    def boxes(rows: Boxes) -> Patches:
-        return each(lambda *box_of: box(camera, light, *box_of), *_columns(rows, dtype))
-
-    def shadows(plane: Plane, rows: Boxes) -> Patches:
-        return each(lambda center, half: box_shadow(camera, light, plane, center, half), *_columns(rows, dtype)[:2])
-
-    on_floor = _received(camera, light, [(LEFT, FRONT, 0), (RIGHT, FRONT, 0), (RIGHT, 0, 0), (LEFT, 0, 0)], up)
-    on_wall = _received(camera, light, [(LEFT, 0, 0), (RIGHT, 0, 0), (RIGHT, 0, HEIGHT), (LEFT, 0, HEIGHT)], front)
+    boxes, shadows = partial(furniture, camera, light), partial(furniture_shadow, camera, light)
+    floor_corners = jnp.asarray([(LEFT, FRONT, 0), (RIGHT, FRONT, 0), (RIGHT, 0, 0), (LEFT, 0, 0)], dtype)
+    wall_corners = jnp.asarray([(LEFT, 0, 0), (RIGHT, 0, 0), (RIGHT, 0, HEIGHT), (LEFT, 0, HEIGHT)], dtype)
     vase = frustum_shadow(
         camera,
         light,
@@ -209,12 +190,12 @@ def _patches(values: Float[Array, "7"]) -> Patches:
     return join(
         _room(camera, light, dtype),
         shadows(floor, _SOFA + _SIDE_TABLES + _COFFEE_TABLE),
-        on_floor,
+        lit_through(camera, light, floor_corners, up),
         face(camera, jnp.asarray(poster[0], dtype), jnp.asarray(WHITE, dtype), light.on(front)),
         each(lambda c: disc(camera, c, front, 0.2 + 0 * x, jnp.asarray(DARK_RED, dtype), light.on(front)), spots),
         shadows(wall, _SHELVES + _SOFA[1:3] + _SIDE_TABLES[:3]),
         vase,
-        on_wall,
+        lit_through(camera, light, wall_corners, front),
         boxes(_SHELVES[::-1] + _ORNAMENTS),
         boxes(_SOFA[:6]),
         _cushions(camera, light, dtype),
@@ -228,26 +209,17 @@ def _patches(values: Float[Array, "7"]) -> Patches:
     )
 
 
-def _draw(values: Float[Array, "n 7"], image_size: int) -> Float[Array, "n h w 3"]:
-    images = jax.lax.map(lambda row: paint(_patches(row), image_size), values, batch_size=SIDE_BY_SIDE)
-    return jnp.moveaxis(images, 1, 3)
-
-
-def _steps(first: float, last: float, n: int) -> tuple[float, ...]:
-    return tuple(np.linspace(first, last, n).tolist())
-
-
 FALCOR3D = Scene(
     name="falcor3d",
     factors={
-        "lighting_intensity": _steps(0.35, 1.75, 5),
-        "lighting_x": _steps(-1.0, 0.8, 6),  # toward the lamp: to the right,
-        "lighting_y": _steps(2.0, 0.5, 6),  # up,
-        "lighting_z": _steps(0.15, 1.4, 6),  # and away from the back wall
-        "camera_x": _steps(0.5, 1.7, 6),  # meters: to the right,
-        "camera_y": _steps(1.0, 2.2, 6),  # up,
-        "camera_z": _steps(-5.6, -4.1, 6),  # and toward the back wall
+        "lighting_intensity": evenly(0.35, 1.75, 5),
+        "lighting_x": evenly(-1.0, 0.8, 6),  # toward the lamp: to the right,
+        "lighting_y": evenly(2.0, 0.5, 6),  # up,
+        "lighting_z": evenly(0.15, 1.4, 6),  # and away from the back wall
+        "camera_x": evenly(0.5, 1.7, 6),  # meters: to the right,
+        "camera_y": evenly(1.0, 2.2, 6),  # up,
+        "camera_z": evenly(-5.6, -4.1, 6),  # and toward the back wall
     },
-    draw=_draw,
+    draw=partial(pictures, _patches),
     continuous=tuple(f"lighting_{k}" for k in ("intensity", "x", "y", "z")) + tuple(f"camera_{k}" for k in "xyz"),
 )

@@ -164,17 +164,26 @@ def by_distance(*groups: tuple[Scalar, Patches]) -> Patches:
     return jax.tree.map(lambda field: field[order], join(*(patches for _, patches in lists)))
 
 
-def paint(patches: Patches, image_size: int) -> Float[Array, "3 h w"]:
-    """The picture, in red, green and blue; dark where no patch is."""
-    dtype = patches.least.dtype
-    pixel = 2.0 / image_size
-    centers = pixel_centers(image_size, dtype)
-    u, v = centers[None, :], -centers[:, None]
-    one = jnp.ones((image_size, image_size), dtype)
+# Pictures painted side by side: as many as the processor's cache has room for.
+_GROUP = 16
 
-    def add(canvas: tuple[Array, ...], p: Patches) -> tuple[tuple[Array, ...], None]:
+
+def pictures(
+    build: Callable[[Float[Array, " n_s"]], Patches], values: Float[Array, "n n_s"], image_size: int
+) -> Float[Array, "n h w 3"]:
+    """The pictures of rows of factor values, whose patches `build` gives."""
+    images = jax.lax.map(lambda row: paint(build(row), image_size), values, batch_size=_GROUP)
+    return jnp.moveaxis(images, 1, 3)
+
+
+def paint(patches: Patches, image_size: int) -> Float[Array, "3 h w"]:
+    """The picture, in red, green and blue; black where no patch is."""
+    patches, u, v, pixel = _on_pixels(patches, image_size)
+    zero = jnp.zeros((image_size, image_size), u.dtype)
+
+    def add(canvas: tuple[list[Array], list[Array], Array, Array], p: Patches) -> tuple[tuple, None]:
         behind, solid, solid_share, dark = canvas
-        covered, light = jax.lax.optimization_barrier(_look(p, u, v, pixel))
+        covered, light = _look(p, u, v, pixel)
 
         # A new solid: the one before covers what is behind it.
         keep = 1.0 - p.opens
@@ -186,14 +195,26 @@ def paint(patches: Patches, image_size: int) -> Float[Array, "3 h w"]:
         dark = jnp.minimum(dark + p.casts * covered, 1.0) * jnp.where(p.receives > 0, 0.0, 1.0)
         return (behind, solid, solid_share, dark), None
 
-    # A line's value over its change across a pixel: then its share is the value and a half.
+    canvas = ([zero] * 3, [zero] * 3, zero, zero)
+    (behind, solid, solid_share, _), _ = jax.lax.scan(add, canvas, patches, unroll=4)
+    return jnp.stack([b + s - solid_share * b for b, s in zip(behind, solid, strict=True)])
+
+
+def silhouette(patches: Patches, image_size: int) -> Float[Array, "h w"]:
+    """The share of each pixel that the patches cover together, as if they were white: that of the largest one."""
+    patches, u, v, pixel = _on_pixels(patches, image_size)
+    covered = jax.vmap(lambda p: p.opacity * _look(p, u, v, pixel)[0])(patches)
+    return jnp.max(covered, axis=0)
+
+
+def _on_pixels(patches: Patches, image_size: int) -> tuple[Patches, Float[Array, "1 w"], Float[Array, "h 1"], float]:
+    """The patches with lines over their change across a pixel; the pixels' centers and their side."""
+    pixel = 2.0 / image_size
     lines = patches.outline.lines
     steps = pixel * jnp.sum(jnp.abs(lines[..., :2]), axis=-1, keepdims=True) + _TINY
     patches = patches._replace(outline=patches.outline._replace(lines=lines / steps))
-    zero = 0 * one
-    empty = [zero] * 3
-    (behind, solid, solid_share, _), _ = jax.lax.scan(add, (empty, empty, zero, zero), patches)
-    return jnp.stack([b + s - solid_share * b for b, s in zip(behind, solid, strict=True)])
+    centers = pixel_centers(image_size, lines.dtype)
+    return patches, centers[None, :], -centers[:, None], pixel
 
 
 def _look(p: Patches, u: Float[Array, "1 w"], v: Float[Array, "h 1"], pixel: float) -> tuple[Array, Array]:

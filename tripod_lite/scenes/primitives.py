@@ -72,7 +72,7 @@ def coverage(edge: Edge, u: Scalar, v: Scalar, pixel: float) -> Scalar:
     return share(value, pixel * (jnp.abs(by_u) + jnp.abs(by_v)))
 
 
-def share(value: Scalar, width: Scalar) -> Scalar:
+def share(value: Float[Array, "*s"], width: Float[Array, "*s"]) -> Float[Array, "*s"]:
     """The share, 0 to 1, of a pixel that is positive, if `value` at its center changes by `width` across it."""
     return jnp.clip(0.5 + value / (width + _TINY), 0.0, 1.0)
 

@@ -14,6 +14,11 @@ from tripod_lite.checks import check_count
 _CHUNK = 512
 
 
+def evenly(first: float, last: float, n: int) -> tuple[float, ...]:
+    """N values from first to last, for a factor."""
+    return tuple(first + (last - first) * k / (n - 1) for k in range(n))
+
+
 @dataclass(frozen=True, eq=False)
 class Scene:
     """The procedural twin of a benchmark.
@@ -23,12 +28,14 @@ class Scene:
         factors: each factor's values, in storage order, the last fastest. Hashing is by identity, so leave it as it is.
         draw: `draw(values, image_size)`: red, green and blue, shape (n, h, w, 3), of values (n, n_s); about in [0, 1].
         continuous: the factors whose values between those of the grid are pictures of the same kind.
+        variant: which of the benchmark's variants this is; "" where there is one, or for the default.
     """
 
     name: str
     factors: Mapping[str, tuple[float, ...]]
     draw: Callable[[Float[Array, "n n_s"], int], Float[Array, "n h w 3"]]
     continuous: tuple[str, ...] = ()
+    variant: str = ""
 
     @property
     def factor_names(self) -> tuple[str, ...]:
@@ -69,14 +76,18 @@ class Scene:
 
     def images(self, factors: Int[Array, "n n_s"], image_size: int) -> UInt8[Array, "n h w 3"]:
         """Pictures of class numbers in 8 bits; safe under `jax.jit`, in memory little larger than the result."""
+        return self.images_of(self.values(factors), image_size)
 
-        def draw(chunk: Int[Array, "m n_s"]) -> UInt8[Array, "m h w 3"]:
-            return jnp.round(255.0 * self.render(self.values(chunk), image_size)).astype(jnp.uint8)
+    def images_of(self, values: Float[Array, "n n_s"], image_size: int) -> UInt8[Array, "n h w 3"]:
+        """As `images`, of any values."""
 
-        n, n_s = factors.shape
+        def draw(chunk: Float[Array, "m n_s"]) -> UInt8[Array, "m h w 3"]:
+            return jnp.round(255.0 * self.render(chunk, image_size)).astype(jnp.uint8)
+
+        n, n_s = values.shape
         if n <= _CHUNK:
-            return draw(factors)
+            return draw(values)
         whole = n - n % _CHUNK
-        chunks = jax.lax.map(draw, factors[:whole].reshape(-1, _CHUNK, n_s))
+        chunks = jax.lax.map(draw, values[:whole].reshape(-1, _CHUNK, n_s))
         images = chunks.reshape(whole, image_size, image_size, 3)
-        return images if whole == n else jnp.concatenate([images, draw(factors[whole:])])
+        return images if whole == n else jnp.concatenate([images, draw(values[whole:])])

@@ -1,11 +1,13 @@
-"""What the painted scenes are made of: faces, boxes and other solids with flat faces, spheres, cones, and their shadows.
+"""What the painted scenes are made of: faces, boxes and other solids, flat and round, and the shadows they cast.
 
 Every function is of one thing; `patches.each` makes it many. Space is right-handed with z up.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
@@ -23,6 +25,7 @@ from tripod_lite.scenes.patches import (
     join,
     line,
     patch,
+    receive,
     shadow,
     unit,
 )
@@ -31,7 +34,10 @@ _TINY = 1e-9
 
 
 class Light(NamedTuple):
-    """Parallel light: the unit vector toward its source, and the brightness of what it misses and of what it hits."""
+    """Parallel light: the vector toward its source, and the brightness of what it misses and of what it hits.
+
+    A longer vector is a brighter light.
+    """
 
     toward: Vector
     ambient: Scalar
@@ -51,7 +57,42 @@ class Plane(NamedTuple):
     def along(self, direction: Vector, points: Float[Array, "*b 3"]) -> Float[Array, "*b 3"]:
         """Where points come to lie if they move along `direction`, which must not run along the plane."""
         steps = (self.offset - points @ self.normal) / jnp.dot(direction, self.normal)
-        return points + steps[..., None] * direction
+        return points + steps[..., None] * direction.reshape(*[1] * (points.ndim - 1), 3)
+
+
+Range = tuple[float, float]
+Color = tuple[float, float, float]
+Furniture = Sequence[tuple[Range, Range, Range, Color]]  # boxes by their ranges in x, y and z, and their colors
+
+
+def columns(rows: Furniture, dtype: jnp.dtype) -> tuple[Float[Array, "n 3"], Float[Array, "n 3"], Float[Array, "n 3"]]:
+    """Centers, half edges and colors of boxes."""
+    ranges = np.array([ranges for *ranges, _ in rows])
+    colors = np.array([color for *_, color in rows])
+    return tuple(jnp.asarray(column, dtype) for column in (ranges.mean(axis=2), np.ptp(ranges, axis=2) / 2, colors))
+
+
+def furniture(camera: Camera, light: Light, rows: Furniture) -> Patches:
+    """Boxes, painted in the order given."""
+    return each(lambda *row: box(camera, light, *row), *columns(rows, camera.eye.dtype))
+
+
+def furniture_shadow(camera: Camera, light: Light, plane: Plane, rows: Furniture) -> Patches:
+    """The shadows of boxes on a plane."""
+    centers, halves, _ = columns(rows, camera.eye.dtype)
+    return each(lambda *row: box_shadow(camera, light, plane, *row), centers, halves)
+
+
+def lit_through(camera: Camera, light: Light, corners: Float[Array, "4 3"], normal: Vector) -> Patches:
+    """A flat surface that receives the shadows cast so far: what is left there is the light from all around."""
+    direct = light.direct * jnp.maximum(jnp.dot(normal, light.toward), 0.0)
+    return receive(outline(camera, corners), direct / (light.ambient + direct))
+
+
+def blend(table: Sequence[Sequence[float]], place: Scalar) -> Vector:
+    """A row of the table, or what lies between two."""
+    weights = jnp.maximum(1.0 - jnp.abs(place - jnp.arange(len(table), dtype=place.dtype)), 0.0)
+    return weights @ jnp.asarray(table, place.dtype)
 
 
 def turned(yaw: ArrayLike) -> Float[Array, "3 3"]:
@@ -66,7 +107,7 @@ def outline(camera: Camera, corners: Float[Array, "4 3"]) -> Outline:
 
     An edge and the eye span a plane, so that nothing is divided by a depth and corners may lie behind the camera.
     """
-    seen = corners - camera.eye
+    seen = corners - camera.eye[None]
     normals = jnp.cross(seen, jnp.roll(seen, -1, axis=0))
     side = jnp.where(normals @ jnp.sum(seen, axis=0) < 0, -1.0, 1.0)  # never 0, or a face seen edge on were all over
     return between(jnp.stack([line(camera, side[k] * normals[k]) for k in range(4)]))
@@ -81,7 +122,7 @@ def _box_faces(center: Vector, half: Vector, axes: Float[Array, "3 3"], toward: 
     """The corners of those three faces of a box that look `toward`."""
     sides = jnp.where(axes @ toward > 0, 1.0, -1.0)
     edges = half[:, None] * axes
-    middle = center + sides[:, None] * edges
+    middle = center[None] + sides[:, None] * edges
     across, along = jnp.roll(edges, -1, axis=0), jnp.roll(edges, -2, axis=0)
     corners = [middle - across - along, middle + across - along, middle + across + along, middle - across + along]
     return jnp.stack(corners, axis=1)
@@ -121,8 +162,8 @@ def polyhedron(camera: Camera, light: Light, faces: Float[Array, "f 4 3"], color
     middles = jnp.mean(faces, axis=1)
     normals = unit(jnp.cross(faces[:, 1] - faces[:, 0], faces[:, 2] - faces[:, 0]))
     center = jnp.mean(middles, axis=0)
-    normals = normals * jnp.sign(jnp.sum(normals * (middles - center), axis=1, keepdims=True))
-    seen = jnp.where(jnp.sum(normals * (camera.eye - middles), axis=1) > 0, 1.0, 0.0)
+    normals = normals * jnp.sign(jnp.sum(normals * (middles - center[None]), axis=1, keepdims=True))
+    seen = jnp.where(jnp.sum(normals * (camera.eye[None] - middles), axis=1) > 0, 1.0, 0.0)
     first = jnp.zeros_like(seen).at[0].set(1.0)
 
     def one(corners: Array, normal: Array, seen: Array, opens: Array) -> Patches:
@@ -148,8 +189,8 @@ def prism(sides: int, base: Vector, axis: Vector, radius: Scalar, top: float = 1
     """
     angles = (jnp.arange(sides) + 0.5) * (2 * jnp.pi / sides)
     across, along = perpendicular(axis)
-    rim = radius * (jnp.cos(angles)[:, None] * across + jnp.sin(angles)[:, None] * along)
-    low, high = base + rim, base + axis + top * rim
+    rim = radius * (jnp.outer(jnp.cos(angles), across) + jnp.outer(jnp.sin(angles), along))
+    low, high = base[None] + rim, (base + axis)[None] + top * rim
     # Round a side in such an order that of a triangle the last corner comes twice.
     walls = jnp.stack([low, jnp.roll(low, -1, axis=0), jnp.roll(high, -1, axis=0), high], axis=1)
     caps = []
@@ -201,7 +242,7 @@ def disc(
 
 
 def sphere(camera: Camera, light: Light, center: Vector, radius: Scalar, color: Vector) -> Patches:
-    """A sphere. Its edge at (u, v), over its value in the middle, is the square of the cosine between normal and ray."""
+    """A sphere. Its conic at (u, v), over the value in the middle, is the squared cosine between normal and ray."""
     seen = center - camera.eye
     square = jnp.dot(seen, seen)
     form = jnp.outer(seen, seen) - (square - radius**2) * jnp.eye(3, dtype=seen.dtype)
@@ -216,7 +257,7 @@ def sphere(camera: Camera, light: Light, center: Vector, radius: Scalar, color: 
 def sphere_shadow(camera: Camera, light: Light, plane: Plane, center: Vector, radius: Scalar) -> Patches:
     """The shadow of a sphere on a plane."""
     touch = plane.along(light.toward, center)
-    edge = _disc_edge(camera, touch, plane.normal, radius, light.toward)
+    edge = _disc_edge(camera, touch, plane.normal, radius, unit(light.toward))
     return shadow(inside(edge))
 
 

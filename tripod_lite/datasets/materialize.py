@@ -1,0 +1,98 @@
+"""Writing a data set to disk, picture by picture, for other programs and for repeated passes."""
+
+import json
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import UInt8
+
+from tripod_lite.checks import check_count
+from tripod_lite.datasets.base import Dataset
+
+
+def materialize(
+    ds: Dataset, path: str | Path, *, chunk: int = 4096, progress: bool = True
+) -> UInt8[np.ndarray, "n h w 3"]:
+    """Write every image and its factors to a folder; a second call goes on where the first one was stopped.
+
+    The folder holds `images.npy`, uint8 of shape (n, h, w, 3), `factors.npy`, int32 of shape (n, n_s), both in the
+    order of the rows, and `dataset.json`: what they are and how many rows are written.
+
+    Args:
+        ds: a data set or a part of one.
+        path: the folder; it is made where there is none.
+        chunk: rows drawn, written and counted at once.
+        progress: show a progress bar.
+
+    Returns:
+        The images as a read-only memory map: rows are read from the disk when they are asked for.
+
+    Raises:
+        TypeError: `ds` is not a data set, or chunk is not an integer.
+        ValueError: a chunk below 1, or a folder that holds something else.
+    """
+    if not isinstance(ds, Dataset):
+        raise TypeError(f"ds must be a data set, from load_dataset or from_images, got {type(ds).__name__}")
+    chunk = check_count("chunk", chunk, 1)
+    folder = Path(path)
+    files = {"images": folder / "images.npy", "factors": folder / "factors.npy"}
+    wanted = {"identity": ds.identity() | {"image_size": ds.image_size}}
+    written = _written(folder, files, wanted)
+    if written < len(ds):
+        folder.mkdir(parents=True, exist_ok=True)
+        shapes = {"images": (len(ds), *ds.image_shape), "factors": (len(ds), len(ds.factor_names))}
+        types = {"images": np.uint8, "factors": np.int32}
+        mode = "r+" if written else "w+"
+        maps = {
+            name: np.lib.format.open_memmap(file, mode, dtype=types[name], shape=shapes[name])
+            for name, file in files.items()
+        }
+        _write(ds, maps, folder / "dataset.json", wanted, written, chunk, progress)
+    return np.load(files["images"], mmap_mode="r")
+
+
+def _written(folder: Path, files: dict[str, Path], wanted: dict[str, object]) -> int:
+    """How many rows the folder holds; raise where it holds another data set or files that are not ours."""
+    note = folder / "dataset.json"
+    if not note.is_file():
+        if folder.exists() and (not folder.is_dir() or any(file.exists() for file in files.values())):
+            raise ValueError(f"path must be a new folder or one that materialize made, got {folder}")
+        return 0
+    try:
+        found = json.loads(note.read_text(encoding="utf-8"))
+        written = check_count("written", found.pop("written"), 0)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{note} cannot be read; remove the folder to write it anew: {error}") from error
+    if found != json.loads(json.dumps(wanted)):
+        raise ValueError(f"path must be a new folder or hold this data set, but {folder} holds {found['identity']}")
+    if written and not all(file.is_file() for file in files.values()):
+        raise ValueError(f"{folder} has lost a file; remove the folder to write it anew")
+    return written
+
+
+def _write(
+    ds: Dataset,
+    maps: dict[str, np.memmap],
+    note: Path,
+    wanted: dict[str, object],
+    written: int,
+    chunk: int,
+    progress: bool,
+) -> None:
+    """Write the rows from number `written` on; the note counts only what is on the disk."""
+    from tqdm.auto import tqdm
+
+    with tqdm(total=len(ds), initial=written, unit="image", disable=not progress) as bar:
+        while written < len(ds):
+            rows = jnp.arange(written, min(written + chunk, len(ds)), dtype=jnp.int32)
+            images, factors = ds.fetch(rows)
+            end = written + len(rows)
+            maps["images"][written:end], maps["factors"][written:end] = images, factors
+            for array in maps.values():
+                array.flush()
+            bar.update(end - written)
+            written = end
+            draft = note.with_suffix(".tmp")  # so that an interrupt leaves a whole note
+            draft.write_text(json.dumps(wanted | {"written": written}, indent=1), encoding="utf-8")
+            draft.replace(note)
