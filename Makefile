@@ -6,7 +6,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 BUILD := book/_build
-SOURCES := tripod_lite tests ci book
+SOURCES := tripod_lite tests ci book data/cards
 
 # The book and the tests are meant for a CPU; `make test JAX_PLATFORMS=cuda` tries them elsewhere.
 export JAX_PLATFORMS ?= cpu
@@ -46,10 +46,10 @@ test: $(STAMP)  ## run the tests
 lint: $(STAMP)  ## report style, formatting and notebooks that are not stripped
 	$(PY) -m ruff check $(SOURCES)
 	$(PY) -m ruff format --check $(SOURCES)
-	$(PY) ci/strip_notebooks.py --check book
+	$(PY) ci/strip_notebooks.py --check book data/cards
 
 fix: $(STAMP)  ## mend what `make lint` reports, where a tool can
-	$(PY) ci/strip_notebooks.py book
+	$(PY) ci/strip_notebooks.py book data/cards
 	$(PY) -m ruff check --fix $(SOURCES)
 	$(PY) -m ruff format $(SOURCES)
 

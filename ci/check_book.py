@@ -13,7 +13,7 @@ from bs4 import BeautifulSoup
 
 ROOT = Path(__file__).parents[1]
 LOADED = {"script": "src", "img": "src", "source": "src", "video": "src", "iframe": "src", "link": "href"}
-COLAB = "https://colab.research.google.com/github/tripod-book/tripod/blob/main/book/"
+COLAB = "https://colab.research.google.com/github/tripod-book/tripod/blob/main/"
 REMINDERS = ("todo", "fixme", "tbd")
 NOT_FETCHED = {"canonical", "prev", "next", "search", "index", "author", "license"}
 

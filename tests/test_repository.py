@@ -16,7 +16,7 @@ import yaml
 import tripod_lite as tl
 
 ROOT = Path(__file__).parents[1]
-SOURCES = ["tripod_lite", "tests", "ci", "book"]
+SOURCES = ["tripod_lite", "tests", "ci", "book", "data/cards"]
 MATHJAX = ROOT / "book/_static/mathjax"
 
 
@@ -81,7 +81,7 @@ def test_readme_names_only_make_targets_that_exist():
 
 
 def test_notebooks_are_stripped():
-    notebooks = strip_notebooks.find([ROOT / "book"])
+    notebooks = strip_notebooks.find([ROOT / "book", ROOT / "data/cards"])
     assert notebooks
     found = {p.name: strip_notebooks.problems(nbformat.read(p, as_version=4)) for p in notebooks}
     assert not {name: lines for name, lines in found.items() if lines}

@@ -1,4 +1,16 @@
-"""What the chapters share: one look for plots, and numbers that the text quotes from the computation."""
+"""What the pages share: one look for plots, numbers that the text quotes, and the parts of the dataset cards."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tripod_lite.checks import check_count
+from tripod_lite.datasets import Twin, Visibility
+
+if TYPE_CHECKING:
+    import IPython.display
+    import matplotlib.figure
 
 
 def glue(name: str, value: object, display: bool = False) -> None:
@@ -55,3 +67,59 @@ def use_style() -> None:
             "savefig.facecolor": "white",
         }
     )
+
+
+def factor_sheet(ds: Twin, start: Sequence[int], *, columns: int = 10) -> "matplotlib.figure.Figure":
+    """Every factor of a twin, a row each, from its first to its last value, the others held at `start`.
+
+    Args:
+        ds: the twin.
+        start: class numbers, one a factor.
+        columns: pictures a row; of factors with more values every so many are shown.
+
+    Raises:
+        TypeError, ValueError: a start that is not on the grid; fewer than two columns.
+    """
+    from tripod_lite.figures import GAP, plot_images
+
+    check_count("columns", columns, 2)
+    start = np.asarray(ds.grid.check(np.asarray(start)[None]))[0]
+    shown = [np.unique(np.linspace(0, size - 1, min(size, columns)).round().astype(int)) for size in ds.factor_sizes]
+    rows = np.concatenate([np.tile(start, (len(values), 1)) for values in shown])
+    places = [(k, column) for k, values in enumerate(shown) for column in range(len(values))]
+    rows[np.arange(len(rows)), [k for k, _ in places]] = np.concatenate(shown)
+    sheet = np.full((len(shown), columns, *ds.image_shape), 255, np.uint8)
+    for (k, column), image in zip(places, np.asarray(ds.images(rows)), strict=True):
+        sheet[k, column] = image
+    figure = plot_images(sheet.reshape(-1, *ds.image_shape), columns=columns)
+    height = ds.image_size + GAP
+    names = [name.replace("_", " ") for name in ds.factor_names]
+    figure.axes[0].set_yticks(height * np.arange(len(shown)) + ds.image_size // 2, names)
+    return figure
+
+
+def factor_table(ds: Twin, seen: Visibility) -> "IPython.display.Markdown":
+    """A twin's factors: how many values, the first and the last, and how much a step of each shows."""
+    from IPython.display import Markdown
+
+    lines = ["| factor | values | first | last | median step | least step |", "|---|---|---|---|---|---|"]
+    for k, (name, values) in enumerate(ds.scene.factors.items()):
+        ends = f"{values[0]:.3g} | {values[-1]:.3g}" if name in ds.scene.continuous else f"0 | {len(values) - 1}"
+        lines.append(f"| `{name}` | {len(values)} | {ends} | {seen.median[k]:.2f} | {seen.least[k]:.2f} |")
+    return Markdown("\n".join(lines))
+
+
+def overlap_map(ds: Twin, seen: Visibility) -> "matplotlib.figure.Figure":
+    """The overlap of every pair of factors, as a table with shades."""
+    import matplotlib.pyplot as plt
+
+    n = len(ds.factor_names)
+    figure, ax = plt.subplots(figsize=(0.75 * n + 1.6, 0.42 * n + 0.9))
+    ax.imshow(seen.overlap, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for (i, j), value in np.ndenumerate(seen.overlap):
+        ax.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color="white" if value > 0.55 else "0.2")
+    names = [name.replace("_", " ") for name in ds.factor_names]
+    ax.set_xticks(range(n), [name.replace(" ", "\n") for name in names], fontsize=8)
+    ax.set_yticks(range(n), names)
+    ax.grid(False)
+    return figure

@@ -7,6 +7,7 @@ from tripod_lite.datasets.grid import FactorGrid
 from tripod_lite.datasets.images import ArrayDataset, from_images
 from tripod_lite.datasets.materialize import materialize
 from tripod_lite.datasets.twin import Twin
+from tripod_lite.datasets.visibility import Visibility, visibility
 
 __all__ = [
     "DATASETS",
@@ -16,7 +17,9 @@ __all__ = [
     "FactorGrid",
     "Part",
     "Twin",
+    "Visibility",
     "from_images",
     "load_dataset",
     "materialize",
+    "visibility",
 ]

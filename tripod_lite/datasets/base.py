@@ -2,7 +2,6 @@
 
 import abc
 import zlib
-from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -135,7 +134,7 @@ class Dataset(abc.ABC):
 
         return Correlated(self, first, second, strength)
 
-    def split_combinations(self, **values: Sequence[int]) -> tuple["Part", "Part"]:
+    def split_combinations(self, **values: npt.ArrayLike) -> tuple["Part", "Part"]:
         """Hold out combinations of factor values, to see whether a model puts together what it saw apart.
 
         Args:

@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -42,15 +41,21 @@ def visibility(ds: Twin, *, settings: int = 16, seed: int = 0) -> Visibility:
     rng = np.random.default_rng(check_count("seed", seed, 0))
     sizes = ds.factor_sizes
     rows = np.stack([rng.integers(0, size, settings) for size in sizes], axis=1)
-    steps = np.empty((settings, len(sizes), *ds.image_shape), np.float32)
-    least, median = np.empty(len(sizes)), np.empty(len(sizes))
+    tables = []
     for k, size in enumerate(sizes):
         table = np.repeat(rows[:, None], size, axis=1)
         table[:, :, k] = np.arange(size)[None]
-        images = np.asarray(ds.images(jnp.asarray(table.reshape(-1, len(sizes)), jnp.int32)), np.float32)
-        changes = np.diff(images.reshape(settings, size, *ds.image_shape), axis=1)
-        sizes_of_change = np.abs(changes).mean(axis=(2, 3, 4))
-        least[k], median[k] = sizes_of_change.min(), np.median(sizes_of_change)
+        tables.append(table.reshape(-1, len(sizes)))
+    images = np.asarray(ds.images(np.concatenate(tables)))  # together, so that one size is compiled
+    steps = np.empty((settings, len(sizes), *ds.image_shape), np.float32)
+    least, median = np.empty(len(sizes)), np.empty(len(sizes))
+    start = 0
+    for k, size in enumerate(sizes):
+        block = images[start : start + settings * size].reshape(settings, size, *ds.image_shape).astype(np.float32)
+        start += settings * size
+        changes = np.diff(block, axis=1)
+        amounts = np.abs(changes).mean(axis=(2, 3, 4))
+        least[k], median[k] = amounts.min(), np.median(amounts)
         steps[:, k] = changes[np.arange(settings), np.minimum(rows[:, k], size - 2)]
     flat = steps.reshape(settings, len(sizes), -1)
     flat /= np.linalg.norm(flat, axis=2, keepdims=True) + 1e-12

@@ -1,0 +1,184 @@
+"""The twins of MPI3D, Falcor3D, Isaac3D and dSprites: their factors, and what can be seen of them."""
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tripod_lite.datasets import load_dataset
+from tripod_lite.datasets.visibility import visibility
+from tripod_lite.scenes import DSPRITES, DSPRITES_ANTIALIASED, FALCOR3D, ISAAC3D, MPI3D, MPI3D_TOY, SCENES, VARIANTS
+from tripod_lite.scenes.isaac3d import FOREARM, ROBOT_X, ROBOT_Y, SHOULDER, UPPER_ARM, elbow
+
+PAINTED = {"mpi3d": MPI3D, "falcor3d": FALCOR3D, "isaac3d": ISAAC3D}
+SIZE = 32
+
+
+@cache
+def drawn(scene, n):
+    """One compiled program a scene and number of pictures."""
+    return jax.jit(lambda rows: scene.images(rows, SIZE))
+
+
+def images(scene, rows):
+    rows = jnp.asarray(np.asarray(rows, np.int32))
+    padded = jnp.pad(rows, ((0, 64 - len(rows)), (0, 0)))
+    return np.asarray(drawn(scene, 64)(padded)).astype(np.int32)[: len(rows)]
+
+
+def random_rows(scene, n, seed=0):
+    rng = np.random.default_rng(seed)
+    return np.stack([rng.integers(0, size, n) for size in scene.factor_sizes], axis=1)
+
+
+FACTORS = {  # in storage order
+    MPI3D: {"object_color": 4, "object_shape": 4, "object_size": 2, "camera_height": 3, "background_color": 3,
+            "horizontal_axis": 40, "vertical_axis": 40},
+    MPI3D_TOY: {"object_color": 6, "object_shape": 6, "object_size": 2, "camera_height": 3, "background_color": 3,
+                "horizontal_axis": 40, "vertical_axis": 40},
+    FALCOR3D: {"lighting_intensity": 5, "lighting_x": 6, "lighting_y": 6, "lighting_z": 6, "camera_x": 6, "camera_y": 6,
+               "camera_z": 6},
+    ISAAC3D: {"object_shape": 3, "robot_x": 8, "robot_y": 5, "camera_height": 4, "object_scale": 4,
+              "lighting_intensity": 4, "lighting_y_dir": 6, "object_color": 4, "wall_color": 4},
+    DSPRITES: {"shape": 3, "scale": 6, "orientation": 40, "pos_x": 32, "pos_y": 32},
+}  # fmt: skip
+IMAGES = {MPI3D: 460_800, MPI3D_TOY: 1_036_800, FALCOR3D: 233_280, ISAAC3D: 737_280, DSPRITES: 737_280}
+
+
+@pytest.mark.parametrize("scene", FACTORS, ids=lambda scene: f"{scene.name}{scene.variant}")
+def test_factors_are_those_of_the_benchmark(scene):
+    assert dict(zip(scene.factor_names, scene.factor_sizes, strict=True)) == FACTORS[scene]
+    assert tuple(FACTORS[scene]) == scene.factor_names
+    ds = load_dataset(scene.name, image_size=SIZE, variant=scene.variant)
+    assert (ds.scene, len(ds)) == (scene, IMAGES[scene])
+    assert set(scene.continuous) <= set(scene.factor_names)
+    for values in scene.factors.values():
+        assert len(set(values)) == len(values)
+
+
+def test_variants_are_found_by_name():
+    assert set(SCENES) == {"shapes3d", "mpi3d", "falcor3d", "isaac3d", "dsprites"}
+    assert VARIANTS == {("mpi3d", "toy"): MPI3D_TOY, ("dsprites", "antialiased"): DSPRITES_ANTIALIASED}
+    for name, variant, known in (("mpi3d", "real", "'toy'"), ("falcor3d", "toy", "none")):
+        with pytest.raises(ValueError, match=f"variant of {name} must be one of {known}, or empty, got '{variant}'"):
+            load_dataset(name, variant=variant)
+    assert load_dataset("dsprites", variant="antialiased").identity() != load_dataset("dsprites").identity()
+
+
+# Mean absolute difference between pictures of neighboring values, of 255, at 32×32: the least over 4 settings. What is
+# small is what covers few pixels; the bounds are about half of what was measured.
+CLEAR = {
+    "mpi3d": (0.1, 0.2, 0.5, 3.0, 1.0, 0.02, 0.05),
+    "falcor3d": (4.0, 0.4, 0.6, 1.0, 3.0, 1.2, 2.5),
+    "isaac3d": (0.15, 0.8, 0.8, 8.0, 0.1, 8.0, 1.5, 0.05, 2.5),
+}
+
+
+@pytest.mark.parametrize("name", PAINTED)
+def test_every_value_changes_the_picture_and_no_two_factors_in_the_same_way(name):
+    seen = visibility(load_dataset(name, image_size=SIZE), settings=4)
+    for factor, least, wanted in zip(PAINTED[name].factor_names, seen.least, CLEAR[name], strict=True):
+        assert least > wanted, factor
+    assert (seen.median >= seen.least).all()
+    np.testing.assert_allclose(np.diag(seen.overlap), 1, atol=1e-5)
+    np.testing.assert_allclose(seen.overlap, seen.overlap.T, atol=1e-6)
+    assert (seen.overlap - np.eye(len(seen.least))).max() < 0.8
+
+
+def test_sprites_change_with_every_factor():
+    """But a square looks the same a few degrees before and after a half turn."""
+    seen = visibility(load_dataset("dsprites", image_size=64), settings=4)
+    assert (seen.median > 1).all()
+    assert (seen.least[[0, 1, 3, 4]] > 0.5).all()
+    smooth = visibility(load_dataset("dsprites", image_size=64, variant="antialiased"), settings=4)
+    assert (smooth.least > 0.2).all()
+    assert (smooth.overlap - np.eye(5)).max() < 0.6
+
+
+@pytest.mark.parametrize("name", PAINTED)
+def test_double_precision_gives_the_same_pixels(name):
+    """Rounding moves no pixel by more than 2 of 255, hence neither does another machine or release."""
+    scene, rows = PAINTED[name], random_rows(PAINTED[name], 12, seed=1)
+    single = images(scene, rows)
+    with jax.enable_x64(True):
+        table = [np.asarray(values)[rows[:, k]] for k, values in enumerate(scene.factors.values())]
+        values = jnp.asarray(np.stack(table, axis=1), jnp.float64)
+        double = np.asarray(jax.jit(lambda v: scene.images_of(v, SIZE))(values)).astype(np.int32)
+    assert np.abs(single - double).max() <= 2
+
+
+@pytest.mark.parametrize("name", PAINTED)
+def test_pictures_are_differentiable_and_finite_on_the_grid(name):
+    scene = PAINTED[name]
+    values = scene.values(jnp.asarray(random_rows(scene, 4, seed=2), jnp.int32))
+    weights = jnp.asarray(np.random.default_rng(0).standard_normal((16, 16, 3)), jnp.float32)
+    gradient = jax.jit(jax.grad(lambda v: jnp.sum(weights[None] * scene.render(v, 16))))(values)
+    assert np.isfinite(gradient).all()
+    continuous = [scene.factor_names.index(factor) for factor in scene.continuous]
+    assert (np.abs(np.asarray(gradient)[:, continuous]).max(axis=0) > 0).all()
+
+
+def test_sprites_are_binary_unless_antialiased():
+    rows = random_rows(DSPRITES, 64)
+    assert set(np.unique(images(DSPRITES, rows))) == {0, 255}
+    smooth = images(DSPRITES_ANTIALIASED, rows)
+    assert len(np.unique(smooth)) > 100
+    np.testing.assert_array_equal(images(DSPRITES, rows) == 255, smooth > 0.501 * 255)
+    assert (smooth[..., 0] == smooth[..., 1]).all()
+
+
+def test_sprites_move_by_whole_pixels():
+    """One step in position is a pixel at 64×64, so two steps are one at 32×32."""
+    rows = [[2, 3, 5, x, 10] for x in (8, 10)] + [[2, 3, 5, 8, y] for y in (12, 14)]
+    first, right, up, down = images(DSPRITES_ANTIALIASED, rows)
+    np.testing.assert_allclose(np.roll(first, 1, axis=1), right, atol=1)
+    np.testing.assert_allclose(np.roll(up, 1, axis=0), down, atol=1)
+
+
+def test_areas_of_sprites():
+    """Square, ellipse and heart of scale 1, against their formulas; half the scale is a quarter of the area."""
+    area = images(DSPRITES_ANTIALIASED, [[shape, 5, 0, 15, 15] for shape in range(3)])[..., 0].sum((1, 2)) / 255
+    unit = (SIZE / 2) ** 2
+    wanted = np.array([0.56**2, np.pi * 0.225 * 0.4, 4 * 0.2**2 + np.pi * 0.2**2]) * unit
+    np.testing.assert_allclose(area, wanted, rtol=0.03)
+    half = images(DSPRITES_ANTIALIASED, [[shape, 0, 0, 15, 15] for shape in range(3)])[..., 0].sum((1, 2)) / 255
+    np.testing.assert_allclose(half, wanted / 4, rtol=0.06)
+
+
+def test_the_arm_reaches_every_hand():
+    """The elbow is one link from the shoulder and one from the hand, for every value of robot_x and robot_y."""
+    shoulder = jnp.array([ROBOT_X, ROBOT_Y, SHOULDER])
+    for x in ISAAC3D.factors["robot_x"]:
+        for y in ISAAC3D.factors["robot_y"]:
+            hand = jnp.array([x, ROBOT_Y, y])
+            bend = elbow(shoulder, hand, UPPER_ARM, FOREARM)
+            assert float(jnp.linalg.norm(bend - shoulder)) == pytest.approx(UPPER_ARM, abs=2e-3)
+            assert float(jnp.linalg.norm(bend - hand)) == pytest.approx(FOREARM, abs=2e-3)
+            assert float(bend[1]) == pytest.approx(ROBOT_Y)
+
+
+def test_colors_are_seen_where_they_belong():
+    """Isaac3D: the wall takes the wall's color and the object its own; MPI3D: so do ring and object."""
+    blue = images(ISAAC3D, [[0, 3, 2, 0, 3, 2, 2, 0, wall] for wall in range(4)])
+    left_top = blue[:, 5, 2]
+    assert (np.ptp(left_top, axis=0) > 60).any()
+    assert left_top[0].argmax() == 1  # green
+    objects = images(ISAAC3D, [[0, 3, 2, 0, 3, 2, 2, color, 0] for color in range(4)])
+    changed = np.abs(objects[0] - objects[3]).sum(-1) > 100
+    assert 8 < changed.sum() < 200
+    red = images(MPI3D, [[3, 1, 1, 0, 0, 10, 20], [1, 1, 1, 0, 0, 10, 20]])
+    changed = np.abs(red[0] - red[1]).sum(-1) > 100
+    assert changed.sum() > 5
+    assert red[0][changed].mean(0).argmax() == 0
+    assert red[1][changed].mean(0).argmax() == 1
+
+
+def test_the_lamp_of_the_living_room_casts_shadows_that_move():
+    """With the light farther to the right, the table's shadow on the rug goes left."""
+    rows = [[3, x, 3, 3, 2, 2, 3] for x in range(6)]
+    pictures = images(FALCOR3D, rows).sum(-1)
+    rug = pictures[:, 24:, 8:24]
+    assert (rug.min((1, 2)) < 0.6 * rug.max((1, 2))).all()
+    assert np.abs(np.diff(rug.astype(float), axis=0)).mean((1, 2)).min() > 1
