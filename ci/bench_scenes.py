@@ -1,4 +1,4 @@
-"""Measure how fast the twins are drawn: `python ci/bench_scenes.py [--size 64] [--out data/benchmarks/scenes-cpu.json]`.
+"""Measure how fast the twins are drawn: `python ci/bench_scenes.py --out data/benchmarks/scenes-cpu.json`.
 
 Prints a line a scene and writes the figures with the machine they were taken on. Not a test: nothing fails for being
 slow. Run it on an idle machine.
@@ -41,8 +41,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="batches")
     parser.add_argument("--out", type=Path, help="a JSON file for the figures")
     args = parser.parse_args()
-    scenes = {name: scene for name, scene in SCENES.items()}
-    scenes |= {f"{name}-{variant}": scene for (name, variant), scene in VARIANTS.items()}
+    scenes = SCENES | {f"{name}-{variant}": scene for (name, variant), scene in VARIANTS.items()}
     figures = {}
     for name, scene in scenes.items():
         figures[name] = measure(scene, args.size, args.images, args.repeats)

@@ -10,7 +10,6 @@ Source: Nie et al., Semi-Supervised StyleGAN for Disentanglement Learning (ICML 
 from functools import partial
 
 import jax.numpy as jnp
-import numpy.typing as npt
 from jaxtyping import Array, Float
 
 from tripod_lite.scenes.patches import Camera, Patches, Scalar, Vector, join, look_at, pictures, unit
@@ -38,7 +37,7 @@ from tripod_lite.scenes.solids import (
 )
 
 # Meters; x to the right along the back wall y = 0, z up. The camera stands at y = -4.9.
-LEFT, RIGHT, FRONT, HEIGHT = -4.5, 4.5, -6.0, 3.8
+LEFT, RIGHT, FRONT, BACK, HEIGHT = -4.5, 4.5, -6.0, 0.0, 3.8
 DISTANCE, FOCAL = 4.9, 1.75
 ROBOT_X, ROBOT_Y, SHOULDER = -0.05, -2.4, 0.78
 UPPER_ARM, FOREARM = 0.85, 0.85
@@ -97,12 +96,12 @@ def _room(camera: Camera, light: Light, wall_color: Vector, glare: Vector, shine
     up, front = jnp.asarray((0, 0, 1), dtype), jnp.asarray((0, -1, 0), dtype)
     boxes, shadows = partial(furniture, camera, light), partial(furniture_shadow, camera, light)
 
-    def at(*point: npt.ArrayLike) -> Array:
+    def at(*point: float | tuple[float, ...]) -> Array:
         return jnp.asarray(point, dtype)
 
-    low, high = ((LEFT, FRONT), (RIGHT, FRONT), (RIGHT, 0), (LEFT, 0)), ((LEFT, 0), (RIGHT, 0))
-    ceiling, floor = at(*((x, y, HEIGHT) for x, y in low)), at(*((x, y, 0) for x, y in low))
-    wall = at(*((x, y, 0) for x, y in high), *((x, y, HEIGHT) for x, y in high[::-1]))
+    low, high = ((LEFT, FRONT), (RIGHT, FRONT), (RIGHT, BACK), (LEFT, BACK)), ((LEFT, BACK), (RIGHT, BACK))
+    ceiling, floor = at(*((x, y, HEIGHT) for x, y in low)), at(*((x, y, 0.0) for x, y in low))
+    wall = at(*((x, y, 0.0) for x, y in high), *((x, y, HEIGHT) for x, y in high[::-1]))
     surfaces = join(
         face(camera, ceiling, at(*CEILING), light.on(-up)),
         face(camera, wall, wall_color, light.on(front)),
