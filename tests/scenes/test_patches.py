@@ -123,7 +123,8 @@ def test_corners_may_lie_behind_the_camera():
 @pytest.mark.parametrize("top", [0.0, 0.6, 1.0])
 def test_a_prism_covers_what_its_rays_meet(sides, top):
     base, axis = jnp.array([0.1, 0.2, 0.3]), jnp.array([0.5, -0.2, 1.1])
-    faces = s.prism(sides, base, axis, jnp.array(0.7), top)
+    across = p.unit(jnp.cross(axis, jnp.array([0.2, 1.0, 0.0])))
+    faces = s.prism(sides, base, axis, across, jnp.array(0.7), top)
     assert faces.shape == (sides + (2 if top else 1) * (sides // 2 - 1), 4, 3)
     corners, directions = np.asarray(faces), rays()
     center = corners.reshape(-1, 3).mean(0)

@@ -175,7 +175,7 @@ def _held(
     aside = unit(aside + jnp.asarray((0.05, 0.2, 0.03), aside.dtype))
     axes = jnp.stack([reach, aside, unit(jnp.cross(reach, aside))])
     half, radius = scale * jnp.ones_like(middle), 1.15 * scale
-    pyramid = prism(4, middle - 0.9 * scale * reach, 2.0 * scale * reach, 1.4 * scale, 0.0)
+    pyramid = prism(4, middle - 0.9 * scale * reach, 2.0 * scale * reach, aside, 1.4 * scale, 0.0)
     solids = (
         (box(camera, light, middle, half, color, axes), box_shadow(camera, light, wall, middle, half, axes)),
         (polyhedron(camera, light, pyramid, color), polyhedron_shadow(camera, light, wall, pyramid)),

@@ -37,7 +37,6 @@ from tripod_lite.scenes.solids import (
     frustum,
     frustum_shadow,
     outline,
-    perpendicular,
     polyhedron,
     polyhedron_shadow,
     prism,
@@ -65,13 +64,14 @@ Solid = tuple[Patches, Patches]  # what is seen of a thing, and its shadow on th
 
 
 class Hand(NamedTuple):
-    """What an object depends on: where it is held and the unit vector it is held out along, and how it is seen."""
+    """What an object depends on: where it is held, the unit vectors along and across the arm, and how it is seen."""
 
     camera: Camera
     light: Light
     floor: Plane
     at: Vector
     out: Vector
+    across: Vector
     size: Scalar
     color: Vector
 
@@ -93,16 +93,15 @@ class Hand(NamedTuple):
 
     def faceted(self, sides: int, length: float, radius: float, top: float = 1.0) -> Solid:
         """A prism along the arm, or with `top` = 0 a pyramid."""
-        faces = prism(sides, self.at, self.out * length * self.size, radius * self.size, top)
+        faces = prism(sides, self.at, self.out * length * self.size, self.across, radius * self.size, top)
         solid = polyhedron(self.camera, self.light, faces, self.color)
         return solid, polyhedron_shadow(self.camera, self.light, self.floor, faces)
 
     def balls(self, *places: tuple[float, float, float]) -> Solid:
         """Spheres by distances along the arm and across it, and radii."""
-        across, _ = perpendicular(self.out)
         balls, shadows = [], []
         for along, aside, radius in places:
-            center, radius = self.at + self.size * (along * self.out + aside * across), radius * self.size
+            center, radius = self.at + self.size * (along * self.out + aside * self.across), radius * self.size
             balls.append((self.distance(center), sphere(self.camera, self.light, center, radius, self.color)))
             shadows.append(sphere_shadow(self.camera, self.light, self.floor, center, radius))
         return by_distance(*balls), join(*shadows)
@@ -110,11 +109,10 @@ class Hand(NamedTuple):
     def cup(self, *profile: tuple[float, float], handle: float) -> Solid:
         """A round solid that is light inside, with a handle at this distance from its axis."""
         body, shadow = self.lathe(*profile, inside=jnp.asarray(INSIDE, self.at.dtype))
-        across, _ = perpendicular(self.out)
         middle, thick = self.at + self.size * 0.35 * self.out, 0.07 * self.size
-        grip = middle + self.size * handle * across
+        grip = middle + self.size * handle * self.across
         arc = [(-0.18, -0.16), (-0.16, 0.08), (0.16, 0.08), (0.18, -0.16)]
-        ends = [grip + self.size * (along * self.out + aside * across) for along, aside in arc]
+        ends = [grip + self.size * (along * self.out + aside * self.across) for along, aside in arc]
         bars = [tube(self.camera, self.light, a, b, thick, thick, self.color) for a, b in itertools.pairwise(ends)]
         return by_distance((self.distance(middle), body), (self.distance(grip), join(*bars))), shadow
 
@@ -161,7 +159,7 @@ def _patches(values: Float[Array, "7"], colors: tuple[tuple[float, ...], ...], s
 
     turn, lift = jnp.deg2rad(turn), jnp.deg2rad(lift)
     level = jnp.stack([jnp.cos(turn), -jnp.sin(turn), zero])
-    out = jnp.cos(lift) * level + jnp.sin(lift) * up
+    out, across = jnp.cos(lift) * level + jnp.sin(lift) * up, jnp.cos(lift) * up - jnp.sin(lift) * level
     pivot = PIVOT * up
     joint = pivot + BOOM * level  # beside the axis, so that a turn also moves an arm that points upward
     tip = joint + ARM * out
@@ -172,7 +170,7 @@ def _patches(values: Float[Array, "7"], colors: tuple[tuple[float, ...], ...], s
     )
     bars = [(pivot, joint, 0.09), (joint, tip + 0.1 * out, 0.05)]
     rods = [tube(camera, light, start, end, zero + r, zero + r, jnp.asarray(ROD, dtype)) for start, end, r in bars]
-    hand = Hand(camera, light, floor, tip, out, size, blend(colors, color))
+    hand = Hand(camera, light, floor, tip, out, across, size, blend(colors, color))
     solid, shadow = _held(hand, shape, shapes)
     everywhere = jnp.asarray([(-9, -9, 0), (9, -9, 0), (9, 30, 0), (-9, 30, 0)], dtype)
     return join(

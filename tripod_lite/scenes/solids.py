@@ -177,18 +177,21 @@ def polyhedron_shadow(camera: Camera, light: Light, plane: Plane, faces: Float[A
     return each(lambda corners: shadow(outline(camera, corners)), plane.along(light.toward, faces))
 
 
-def prism(sides: int, base: Vector, axis: Vector, radius: Scalar, top: float = 1.0) -> Float[Array, "f 4 3"]:
-    """The faces of an upright prism over a regular polygon with an even number of sides; `top` tapers it.
+def prism(
+    sides: int, base: Vector, axis: Vector, across: Vector, radius: Scalar, top: float = 1.0
+) -> Float[Array, "f 4 3"]:
+    """The faces of a right prism over a regular polygon with an even number of sides; `top` tapers it.
 
     Args:
         sides: of the polygon, 4 or more, even.
         base: the middle of the polygon it stands on.
         axis: from there to the middle of the other one.
+        across: a unit vector at right angles to the axis; a side of the polygon looks that way.
         radius: of the polygon's corners.
         top: the size of the other polygon, 0 for a pyramid.
     """
     angles = (jnp.arange(sides) + 0.5) * (2 * jnp.pi / sides)
-    across, along = perpendicular(axis)
+    along = unit(jnp.cross(axis, across))
     rim = radius * (jnp.outer(jnp.cos(angles), across) + jnp.outer(jnp.sin(angles), along))
     low, high = base[None] + rim, (base + axis)[None] + top * rim
     # Round a side in such an order that of a triangle the last corner comes twice.
@@ -197,12 +200,6 @@ def prism(sides: int, base: Vector, axis: Vector, radius: Scalar, top: float = 1
     for ring in (low, high) if top else (low,):
         caps += [jnp.stack([ring[0], ring[k], ring[k + 1], ring[k + 2]]) for k in range(1, sides - 2, 2)]
     return jnp.concatenate([walls, jnp.stack(caps)])
-
-
-def perpendicular(axis: Vector) -> tuple[Vector, Vector]:
-    """Two unit vectors at right angles to `axis`, which must not be along (0.3, 0.9, 0.1), and to each other."""
-    across = unit(jnp.cross(axis, jnp.array([0.3, 0.9, 0.1], axis.dtype)))
-    return across, unit(jnp.cross(axis, across))
 
 
 def _disc_edge(camera: Camera, center: Vector, normal: Vector, radius: Scalar, along: Vector | None = None) -> Conic:
@@ -261,12 +258,10 @@ def sphere_shadow(camera: Camera, light: Light, plane: Plane, center: Vector, ra
     return shadow(inside(edge))
 
 
-def _round(
-    light: Light, where: Outline, across: Vector, toward: Scalar, color: Vector, opacity: Scalar | float = 1.0
-) -> Patches:
+def _round(light: Light, where: Outline, across: Vector, toward: Scalar, color: Vector) -> Patches:
     """A round surface: `across` and `toward` are its normal's products with the light, of u, v, 1 and of √conic."""
     brightness = light.direct * jnp.stack([across[2], across[0], across[1], toward])
-    return patch(where, color, brightness.at[0].add(light.ambient), least=light.ambient, opacity=opacity)
+    return patch(where, color, brightness.at[0].add(light.ambient), least=light.ambient)
 
 
 def tube(
