@@ -276,11 +276,9 @@ def tube(
     side = unit(jnp.cross(view, axis))
     front = jnp.cross(axis, side)
     corners = _strip(start, end, start_radius, end_radius, side)
-    # The plane through the eye and the axis, and how far from it a ray is where it passes the middle.
+    # The plane of eye and axis has the normal `side`: a ray is at d · side times its depth beside the axis.
     depth = jnp.dot(middle - camera.eye, camera.axes[2])
-    beside = camera.axes @ unit(jnp.cross(axis, camera.eye - start))
-    beside = beside * jnp.sign(jnp.dot(jnp.cross(axis, camera.eye - start), side))
-    rho = beside * depth * 2 / (start_radius + end_radius)
+    rho = camera.axes @ side * depth * 2 / (start_radius + end_radius)
     u, v, one = rho
     ahead = jnp.stack([-u * u, -2 * u * v, -v * v, -2 * u * one, -2 * v * one, 1 - one * one])
     where = outline(camera, corners)._replace(conic=ahead)
