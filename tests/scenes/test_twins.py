@@ -1,7 +1,5 @@
 """The twins of MPI3D, Falcor3D, Isaac3D and dSprites: their factors, and what can be seen of them."""
 
-from functools import cache
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,16 +14,11 @@ PAINTED = {"mpi3d": MPI3D, "falcor3d": FALCOR3D, "isaac3d": ISAAC3D}
 SIZE = 32
 
 
-@cache
-def drawn(scene, n):
-    """One compiled program a scene and number of pictures."""
-    return jax.jit(lambda rows: scene.images(rows, SIZE))
-
-
 def images(scene, rows):
-    rows = jnp.asarray(np.asarray(rows, np.int32))
-    padded = jnp.pad(rows, ((0, 64 - len(rows)), (0, 0)))
-    return np.asarray(drawn(scene, 64)(padded)).astype(np.int32)[: len(rows)]
+    """Pictures as whole numbers that can be subtracted; always 512 are drawn, so that each scene is compiled once."""
+    rows = np.asarray(rows, np.int32)
+    ds = load_dataset(scene.name, image_size=SIZE, variant=scene.variant)
+    return np.asarray(ds.images(np.pad(rows, ((0, 512 - len(rows)), (0, 0)))))[: len(rows)].astype(np.int32)
 
 
 def random_rows(scene, n, seed=0):
@@ -67,8 +60,9 @@ def test_variants_are_found_by_name():
     assert load_dataset("dsprites", variant="antialiased").identity() != load_dataset("dsprites").identity()
 
 
-# Mean absolute difference between pictures of neighboring values, of 255, at 32×32: the least over 4 settings. What is
-# small is what covers few pixels; the bounds are about half of what was measured.
+# Mean absolute difference between pictures of neighboring values, of 255, at 32×32: the least over the settings. Small
+# is what covers few pixels; the bounds are about half of what was measured.
+SETTINGS = {"mpi3d": 5, "falcor3d": 12, "isaac3d": 12}  # each about 500 pictures
 CLEAR = {
     "mpi3d": (0.1, 0.2, 0.5, 3.0, 1.0, 0.02, 0.05),
     "falcor3d": (4.0, 0.4, 0.6, 1.0, 3.0, 1.2, 2.5),
@@ -78,7 +72,7 @@ CLEAR = {
 
 @pytest.mark.parametrize("name", PAINTED)
 def test_every_value_changes_the_picture_and_no_two_factors_in_the_same_way(name):
-    seen = visibility(load_dataset(name, image_size=SIZE), settings=4)
+    seen = visibility(load_dataset(name, image_size=SIZE), settings=SETTINGS[name])
     for factor, least, wanted in zip(PAINTED[name].factor_names, seen.least, CLEAR[name], strict=True):
         assert least > wanted, factor
     assert (seen.median >= seen.least).all()
@@ -109,9 +103,8 @@ def test_double_precision_gives_the_same_pixels(name):
     assert np.abs(single - double).max() <= 2
 
 
-@pytest.mark.parametrize("name", PAINTED)
-def test_pictures_are_differentiable_and_finite_on_the_grid(name):
-    scene = PAINTED[name]
+def test_pictures_are_differentiable_and_finite_on_the_grid():
+    scene = ISAAC3D  # the one with a joint and three solids; each painted part has a test of its own
     values = scene.values(jnp.asarray(random_rows(scene, 4, seed=2), jnp.int32))
     tangent = 0.01 * jnp.ones_like(values)
     slope = jax.jit(lambda v: jax.jvp(lambda v: scene.render(v, 16), (v,), (tangent,))[1])(values)
@@ -124,13 +117,14 @@ def test_sprites_are_binary_unless_antialiased():
     assert set(np.unique(images(DSPRITES, rows))) == {0, 255}
     smooth = images(DSPRITES_ANTIALIASED, rows)
     assert len(np.unique(smooth)) > 100
-    np.testing.assert_array_equal(images(DSPRITES, rows) == 255, smooth > 0.501 * 255)
+    clear = np.abs(smooth - 0.501 * 255) > 1  # not on the threshold
+    np.testing.assert_array_equal((images(DSPRITES, rows) == 255)[clear], (smooth > 0.501 * 255)[clear])
     assert (smooth[..., 0] == smooth[..., 1]).all()
 
 
 def test_sprites_move_by_whole_pixels():
     """One step in position is a pixel at 64×64, so two steps are one at 32×32."""
-    rows = [[2, 3, 5, x, 10] for x in (8, 10)] + [[2, 3, 5, 8, y] for y in (12, 14)]
+    rows = [[0, 3, 5, x, 10] for x in (8, 10)] + [[0, 3, 5, 8, y] for y in (12, 14)]
     first, right, up, down = images(DSPRITES_ANTIALIASED, rows)
     np.testing.assert_allclose(np.roll(first, 1, axis=1), right, atol=1)
     np.testing.assert_allclose(np.roll(up, 1, axis=0), down, atol=1)
