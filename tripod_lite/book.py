@@ -98,15 +98,18 @@ def factor_sheet(ds: Twin, start: Sequence[int], *, columns: int = 10) -> "matpl
     return figure
 
 
-def factor_table(ds: Twin, seen: Visibility) -> "IPython.display.Markdown":
+def factor_table(ds: Twin, seen: Visibility) -> "IPython.display.HTML":
     """A twin's factors: how many values, the first and the last, and how much a step of each shows."""
-    from IPython.display import Markdown
+    from IPython.display import HTML
 
-    lines = ["| factor | values | first | last | median step | least step |", "|---|---|---|---|---|---|"]
+    titles = ("factor", "values", "first", "last", "median step", "least step")
+    lines = ["".join(f"<th>{title}</th>" for title in titles)]
     for k, (name, values) in enumerate(ds.scene.factors.items()):
-        ends = f"{values[0]:.3g} | {values[-1]:.3g}" if name in ds.scene.continuous else f"0 | {len(values) - 1}"
-        lines.append(f"| `{name}` | {len(values)} | {ends} | {seen.median[k]:.2f} | {seen.least[k]:.2f} |")
-    return Markdown("\n".join(lines))
+        numbered = name not in ds.scene.continuous
+        ends = (0, len(values) - 1) if numbered else (f"{values[0]:.3g}", f"{values[-1]:.3g}")
+        cells = (f"<code>{name}</code>", len(values), *ends, f"{seen.median[k]:.2f}", f"{seen.least[k]:.2f}")
+        lines.append("".join(f"<td>{cell}</td>" for cell in cells))
+    return HTML("<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>")
 
 
 def overlap_map(ds: Twin, seen: Visibility) -> "matplotlib.figure.Figure":

@@ -16,14 +16,13 @@ def twin():
     return load_dataset("dsprites", image_size=8)
 
 
-def places(ds, key, n=4096):
-    factors = np.asarray(ds.sample(jax.random.key(key), n)[1])
-    return factors, factors / np.asarray(ds.factor_sizes)[None]
+def sampled(ds, key, n=4096):
+    return np.asarray(ds.sample(jax.random.key(key), n)[1])
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.6, 1.0])
 def test_the_strength_is_the_correlation_of_factors_of_one_size(twin, strength):
-    factors, _ = places(twin.correlated("pos_x", "pos_y", strength), 0)
+    factors = sampled(twin.correlated("pos_x", "pos_y", strength), 0)
     found = np.corrcoef(factors[:, 3], factors[:, 4])[0, 1]
     assert found == pytest.approx(strength, abs=0.04)
     if strength == 1:
@@ -33,7 +32,7 @@ def test_the_strength_is_the_correlation_of_factors_of_one_size(twin, strength):
 
 
 def test_tied_factors_stay_uniform(twin):
-    factors, _ = places(twin.correlated("scale", "orientation", 0.8), 1)
+    factors = sampled(twin.correlated("scale", "orientation", 0.8), 1)
     for k, size in enumerate(twin.factor_sizes):
         expected = len(factors) / size
         statistic = ((np.bincount(factors[:, k], minlength=size) - expected) ** 2 / expected).sum()
@@ -56,11 +55,11 @@ def test_the_training_part_is_tied_and_the_held_out_part_is_not(twin):
     tied = twin.correlated("pos_x", "pos_y", 1.0)
     train, held_out = tied.split(held_out=400_000)  # most rows, so that some must be drawn again
     assert (train.part, held_out.part) == ("train", "held_out")
-    factors, _ = places(train, 4)
+    factors = sampled(train, 4)
     np.testing.assert_array_equal(factors[:, 3], factors[:, 4])
     rows = np.asarray(twin.index(factors))
     assert not np.isin(rows, np.asarray(held_out.rows_in_whole(jnp.arange(len(held_out))))).any()
-    free, _ = places(held_out, 5)
+    free = sampled(held_out, 5)
     assert abs(np.corrcoef(free[:, 3], free[:, 4])[0, 1]) < 0.06
     assert isinstance(train, Correlated) and not isinstance(held_out, Correlated)
     assert train.identity() != twin.split(held_out=400_000)[0].identity()
@@ -84,11 +83,11 @@ def test_ties_that_cannot_be_are_refused(twin, arguments, error, message, monkey
         twin.correlated(*arguments)
 
 
-def test_images_without_a_full_grid_cannot_be_tied():
+def test_only_twins_and_their_training_parts_can_be_tied(twin):
     ds = tl.from_images(np.zeros((6, 8, 8, 3), np.uint8), np.zeros((6, 2), np.int32))
-    with pytest.raises(ValueError, match="those of images are not"):
+    with pytest.raises(ValueError, match="factors can be tied in a twin and in its training part, got ArrayDataset"):
         ds.correlated("factor_0", "factor_1", 0.5)
-    with pytest.raises(ValueError, match="are not"):
+    with pytest.raises(ValueError, match="got ArrayDataset"):
         tl.from_images(np.zeros((6, 8, 8, 3), np.uint8)).correlated("a", "b", 0.5)
 
 
@@ -102,6 +101,29 @@ def test_held_out_combinations_are_all_of_them_and_no_others(twin):
     assert not ((inside[:, 0] == 2) & (inside[:, 1] >= 4)).any()
     assert ((inside[:, 0] == 2).any(), (inside[:, 1] == 5).any()) == (True, True)  # each alone was seen
     assert np.std(out[:500, 2]) > 8  # shuffled: all orientations, not the first ones
+
+
+def test_ties_are_kept_when_combinations_are_held_out(twin):
+    train, held_out = twin.correlated("pos_x", "pos_y", 1.0).split_combinations(shape=[2])
+    factors = sampled(train, 6)
+    np.testing.assert_array_equal(factors[:, 3], factors[:, 4])
+    assert set(np.unique(factors[:, 0])) == {0, 1}
+    free = sampled(held_out, 7, 512)
+    assert set(np.unique(free[:, 0])) == {2}
+    assert abs(np.corrcoef(free[:, 3], free[:, 4])[0, 1]) < 0.2
+
+
+def test_a_part_with_hardly_a_tied_row_is_refused(twin):
+    train, _ = twin.split(held_out=len(twin) - 1000)
+    with pytest.raises(ValueError, match="of rows with pos_x and pos_y tied only 0.*% are in this part"):
+        train.correlated("pos_x", "pos_y", 1.0)
+
+
+def test_held_out_parts_and_parts_of_parts_cannot_be_tied(twin):
+    train, held_out = twin.split(held_out=1000)
+    for part in (held_out, train.split(held_out=10)[0], train.correlated("pos_x", "pos_y", 0.5)):
+        with pytest.raises(ValueError, match="factors can be tied in a twin and in its training part, got"):
+            part.correlated("shape", "scale", 0.5)
 
 
 @pytest.mark.parametrize(
@@ -136,6 +158,8 @@ def test_continuous_factors_lie_between_their_ends():
     again = twin.sample_continuous(jax.random.key(0), 512)
     np.testing.assert_array_equal(values, again[1])
     on_grid = twin.scene.values(jnp.array([[2, 3, 7, 9, 11]], jnp.int32))
+    drawn = np.asarray(twin.scene.images_of(jnp.asarray(values[:16]), 8)).astype(int)
+    assert np.abs(drawn - np.asarray(images[:16]).astype(int)).max() <= 1
     near = np.asarray(twin.scene.images_of(on_grid, 8)).astype(int)
     assert np.abs(near - np.asarray(twin.images([[2, 3, 7, 9, 11]])).astype(int)).max() <= 1
     with pytest.raises(ValueError, match="n must be at least 1"):

@@ -26,18 +26,21 @@ def test_the_folder_holds_every_row(ds, tmp_path):
 
 
 def test_an_interrupted_call_goes_on_where_it_stopped(ds, tmp_path, monkeypatch):
-    fetched, whole = [], type(ds).fetch
+    fetched, whole, stop_at = [], type(ds).fetch, [0]
 
     def fetch(self, rows):
-        if len(fetched) == 2:
+        if len(fetched) == stop_at[0]:
             raise KeyboardInterrupt
         fetched.append(np.asarray(rows))
         return whole(self, rows)
 
     monkeypatch.setattr(type(ds), "fetch", fetch)
-    with pytest.raises(KeyboardInterrupt):
-        tl.materialize(ds, tmp_path, chunk=16, progress=False)
-    assert json.loads((tmp_path / "dataset.json").read_text())["written"] == 32
+    for chunks in (0, 2):  # before the first one is written, and later
+        stop_at[0] = chunks
+        with pytest.raises(KeyboardInterrupt):
+            tl.materialize(ds, tmp_path, chunk=16, progress=False)
+        assert json.loads((tmp_path / "dataset.json").read_text())["written"] == 16 * chunks
+    stop_at[0] = None
     fetched.clear()
     images = tl.materialize(ds, tmp_path, chunk=16, progress=False)
     assert np.concatenate(fetched).tolist() == list(range(32, 50))
@@ -69,6 +72,15 @@ def test_another_data_set_is_not_overwritten(ds, tmp_path):
     with pytest.raises(ValueError, match="path must be a new folder or hold this data set"):
         tl.materialize(other, tmp_path, progress=False)
     np.testing.assert_array_equal(np.load(tmp_path / "images.npy"), ds.take(np.arange(50))[0])
+    relabeled = tl.from_images(np.asarray(ds.take(np.arange(50))[0]), np.zeros((50, 2), np.int32))
+    with pytest.raises(ValueError, match="path must be a new folder or hold this data set"):
+        tl.materialize(relabeled, tmp_path, progress=False)
+
+
+def test_tied_factors_are_refused(tmp_path):
+    tied = tl.load_dataset("dsprites", image_size=8).correlated("pos_x", "pos_y", 0.5)
+    with pytest.raises(ValueError, match="ds must have no tied factors"):
+        tl.materialize(tied, tmp_path, progress=False)
 
 
 def test_strange_folders_are_refused(ds, tmp_path):
@@ -78,6 +90,9 @@ def test_strange_folders_are_refused(ds, tmp_path):
         tl.materialize(ds, file, progress=False)
     np.save(tmp_path / "images.npy", np.zeros(3))
     with pytest.raises(ValueError, match="path must be a new folder"):
+        tl.materialize(ds, tmp_path, progress=False)
+    (tmp_path / "dataset.json").write_text('{"written": 3}')
+    with pytest.raises(ValueError, match="holds None, version None"):
         tl.materialize(ds, tmp_path, progress=False)
     (tmp_path / "dataset.json").write_text("{")
     with pytest.raises(ValueError, match="cannot be read; remove the folder"):

@@ -208,12 +208,13 @@ class Part(Dataset):
             return self._rows[rows]
         return rows + jnp.searchsorted(self._rows, rows, side="right").astype(rows.dtype)
 
+    def left_out(self) -> Int[Array, " m"]:
+        """Of a training part, the rows of the whole that it does not have, in ascending order."""
+        return self._rows + jnp.arange(len(self._rows), dtype=self._rows.dtype)
+
     def holds(self, rows: Int[Array, " n"]) -> Bool[Array, " n"]:
         """Which of these rows of the whole are rows of the part."""
-        if self.part == "held_out":
-            listed = jnp.sort(self._rows)
-        else:
-            listed = self._rows + jnp.arange(len(self._rows), dtype=self._rows.dtype)
+        listed = jnp.sort(self._rows) if self.part == "held_out" else self.left_out()
         place = jnp.minimum(jnp.searchsorted(listed, rows), len(listed) - 1)
         return (listed[place] == rows) == (self.part == "held_out")
 

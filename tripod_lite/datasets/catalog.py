@@ -15,7 +15,7 @@ def load_dataset(name: str, source: str = "twin", image_size: int = 64, *, varia
         name: one of `DATASETS`.
         source: "twin": drawn as it is asked for, by a scene of this package.
         image_size: height and width in pixels, at least 8.
-        variant: of "mpi3d", "toy": the 6 colors and 6 shapes of its simulated sets instead of the 4 and 4 of
+        variant: of "mpi3d", "toy": the 6 colors and 6 shapes of its other sets instead of the 4 and 4 of
             `real_complex`; of "dsprites", "antialiased": gray edges instead of binary pixels.
 
     Raises:

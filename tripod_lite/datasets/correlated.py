@@ -1,24 +1,27 @@
 """Data sets in which two factors go together, as they often do outside of benchmarks."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy.typing as npt
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Float, Int
 
 from tripod_lite.checks import check_count
 from tripod_lite.datasets.base import Dataset, Factors, Images, Part
-from tripod_lite.datasets.grid import FactorGrid
+from tripod_lite.datasets.twin import Twin
 
 
 class Correlated(Dataset):
-    """The rows of another data set, which must be a full factor grid or a part of one, sampled with two factors tied.
+    """The rows of a twin, or of the training part of one, sampled with two factors tied.
 
     With probability `strength` both factors of a sample stand at the same place between their first and their last
-    value, otherwise they are independent. Each of them alone stays uniform; if both have the same number of values, the
-    strength is their correlation coefficient.
+    value, otherwise they are independent. On a whole twin each of them alone stays uniform; if both have the same
+    number of values, the strength is their correlation coefficient. In a training part, rows that are held out are
+    drawn again.
 
-    Only `sample` knows of it: rows keep their numbers. `split` gives a training part that is sampled in this way and a
-    held-out part that is not, so that scores tell what the correlation did to the model.
+    Only `sample` knows of it: rows keep their numbers. `split` and `split_combinations` give a training part that is
+    sampled in this way and a held-out part that is not, so that scores tell what the correlation did to the model.
     """
 
     def __init__(self, base: Dataset, first: str, second: str, strength: float) -> None:
@@ -26,13 +29,12 @@ class Correlated(Dataset):
 
         Raises:
             TypeError: a strength that is not a number.
-            ValueError: an unknown factor, twice the same, a strength outside [0, 1], or rows that are no factor grid.
+            ValueError: rows of something else; an unknown factor, or twice the same; a strength outside [0, 1]; a part
+                in which hardly a tied row is left.
         """
-        self.base = base
-        whole = base.whole if isinstance(base, Part) else base
-        self._grid = FactorGrid(base.factor_names, base.factor_sizes) if base.factor_names else None
-        if self._grid is None or len(self._grid) != len(whole):
-            raise ValueError(f"factors can be tied where rows are a full factor grid; those of {base.name} are not")
+        whole = base.whole if isinstance(base, Part) and base.part == "train" else base
+        if not isinstance(whole, Twin):
+            raise ValueError(f"factors can be tied in a twin and in its training part, got {type(base).__name__}")
         for argument, factor in (("first", first), ("second", second)):
             if factor not in base.factor_names:
                 raise ValueError(f"{argument} must be one of {', '.join(base.factor_names)}, got {factor!r}")
@@ -42,9 +44,16 @@ class Correlated(Dataset):
             raise TypeError(f"strength must be a number from 0 to 1, got {strength!r}")
         if not 0 <= strength <= 1:
             raise ValueError(f"strength must be from 0 to 1, got {strength}")
+        self.base, self._whole = base, whole
         self.name, self.image_size, self.part = base.name, base.image_size, base.part
         self.factor_names, self.factor_sizes = base.factor_names, base.factor_sizes
         self.first, self.second, self.strength = first, second, float(strength)
+        self._left_out = base.left_out() if isinstance(base, Part) else jnp.zeros(0, jnp.int32)
+        if len(self._left_out):
+            drawn = self._draw(jax.random.key(0), 4096, left_out=self._left_out[:0])
+            share = float(jnp.mean(base.holds(drawn)))
+            if share < 0.01:
+                raise ValueError(f"of rows with {first} and {second} tied only {share:.1%} are in this part")
 
     def __len__(self) -> int:
         return len(self.base)
@@ -57,43 +66,69 @@ class Correlated(Dataset):
         """See `Dataset.fetch`."""
         return self.base.fetch(rows)
 
+    def factors_of(self, rows: Int[Array, " n"]) -> Factors:
+        """See `Dataset.factors_of`."""
+        return self.base.factors_of(rows)
+
     def images(self, factors: npt.ArrayLike) -> Images:
         """See `Dataset.images`."""
         return self.base.images(factors)
 
     def sample(self, key: Array, n: int) -> tuple[Images, Factors]:
-        """As `Dataset.sample`, with the two factors tied; rows that are not of this part are drawn again."""
+        """As `Dataset.sample`, with the two factors tied."""
         n = check_count("n", n, 1)
-        whole = self.base.whole if isinstance(self.base, Part) else self.base
-        start, again = jax.random.split(key)
-        if not isinstance(self.base, Part):
-            return whole.fetch(self._draw(start, n))
-
-        def redraw(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-            key, rows, missing = state
-            key, now = jax.random.split(key)
-            rows = jnp.where(missing, self._draw(now, n), rows)
-            return key, rows, ~self._holds(rows)
-
-        rows = self._draw(start, n)
-        first = (again, rows, ~self._holds(rows))
-        return whole.fetch(jax.lax.while_loop(lambda state: jnp.any(state[2]), redraw, first)[1])
+        return self._whole.fetch(self._draw(key, n, left_out=self._left_out))
 
     def split(self, seed: int = 0, held_out: int | None = None) -> tuple[Dataset, Dataset]:
-        """As `Dataset.split`; the training part is correlated, the held-out part is not."""
-        train, rest = self.base.split(seed, held_out)
-        return Correlated(train, self.first, self.second, self.strength), rest
+        """As `Dataset.split`; the training part is tied, the held-out part is not."""
+        return self._tie_first(self.base.split(seed, held_out))
 
-    def _holds(self, rows: Int[Array, " n"]) -> Bool[Array, " n"]:
-        return self.base.holds(rows)
+    def split_combinations(self, **values: npt.ArrayLike) -> tuple[Dataset, Dataset]:
+        """As `Dataset.split_combinations`; the training part is tied, the held-out part is not."""
+        return self._tie_first(self.base.split_combinations(**values))
 
-    def _draw(self, key: Array, n: int) -> Int[Array, " n"]:
+    def _tie_first(self, parts: tuple[Dataset, Dataset]) -> tuple[Dataset, Dataset]:
+        return Correlated(parts[0], self.first, self.second, self.strength), parts[1]
+
+    def _draw(self, key: Array, n: int, *, left_out: Int[Array, " m"]) -> Int[Array, " n"]:
         """Rows of the whole."""
-        places, tied = jax.random.split(key)
-        u = jax.random.uniform(places, (n, len(self.factor_sizes)))
-        first, second = (self.factor_names.index(name) for name in (self.first, self.second))
-        together = jax.random.uniform(tied, (n,)) < self.strength
-        u = u.at[:, second].set(jnp.where(together, u[:, first], u[:, second]))
-        sizes = jnp.asarray(self.factor_sizes, jnp.int32)
-        factors = jnp.minimum((u * sizes[None, :]).astype(jnp.int32), sizes[None, :] - 1)
-        return jnp.sum(factors * jnp.asarray(self._grid.strides, jnp.int32)[None, :], axis=1)
+        tied = tuple(self.factor_names.index(name) for name in (self.first, self.second))
+        return _tied_rows(key, jnp.asarray(self.strength), left_out, n, tied, self.factor_sizes)
+
+
+@partial(jax.jit, static_argnames=("n", "tied", "sizes"))
+def _tied_rows(
+    key: Array,
+    strength: Float[Array, ""],
+    left_out: Int[Array, " m"],
+    n: int,
+    tied: tuple[int, int],
+    sizes: tuple[int, ...],
+) -> Int[Array, " n"]:
+    """Numbers of n rows of a factor grid, none of which is in `left_out`, which is sorted."""
+    first, second = tied
+
+    def draw(key: Array) -> Int[Array, " n"]:
+        places, together = jax.random.split(key)
+        u = jax.random.uniform(places, (n, len(sizes)))
+        follow = jax.random.uniform(together, (n,)) < strength
+        u = u.at[:, second].set(jnp.where(follow, u[:, first], u[:, second]))
+        number = jnp.zeros(n, jnp.int32)
+        for k, size in enumerate(sizes):
+            number = number * size + jnp.minimum((u[:, k] * size).astype(jnp.int32), size - 1)
+        return number
+
+    if not len(left_out):
+        return draw(key)
+
+    def missing(rows: Int[Array, " n"]) -> Array:
+        place = jnp.minimum(jnp.searchsorted(left_out, rows), len(left_out) - 1)
+        return left_out[place] == rows
+
+    def again(state: tuple[Array, Array]) -> tuple[Array, Array]:
+        key, rows = state
+        key, now = jax.random.split(key)
+        return key, jnp.where(missing(rows), draw(now), rows)
+
+    start, key = jax.random.split(key)
+    return jax.lax.while_loop(lambda state: jnp.any(missing(state[1])), again, (key, draw(start)))[1]

@@ -40,9 +40,10 @@ class ArrayDataset(Dataset):
         return len(self._images)
 
     def identity(self) -> dict[str, object]:
-        """See `Dataset.identity`; of the images, a checksum of up to 64 of them."""
+        """See `Dataset.identity`; also checksums of up to 64 images and of the factors."""
         rows = np.unique(np.linspace(0, len(self) - 1, 64).astype(np.int32))
-        return super().identity() | {"images_crc32": zlib.crc32(np.asarray(self._images[rows]).tobytes())}
+        checked = {"images_crc32": self._images[rows], "factors_crc32": self._factors}
+        return super().identity() | {name: zlib.crc32(np.asarray(array).tobytes()) for name, array in checked.items()}
 
     def fetch(self, rows: Int[Array, " n"]) -> tuple[Images, Factors]:
         """See `Dataset.fetch`."""

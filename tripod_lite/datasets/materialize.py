@@ -1,6 +1,7 @@
 """Writing a data set to disk, picture by picture, for other programs and for repeated passes."""
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ from jaxtyping import UInt8
 
 from tripod_lite.checks import check_count
 from tripod_lite.datasets.base import Dataset
+from tripod_lite.datasets.correlated import Correlated
 
 
 def materialize(
@@ -16,8 +18,8 @@ def materialize(
 ) -> UInt8[np.ndarray, "n h w 3"]:
     """Write every image and its factors to a folder; a second call goes on where the first one was stopped.
 
-    The folder holds `images.npy`, uint8 of shape (n, h, w, 3), `factors.npy`, int32 of shape (n, n_s), both in the
-    order of the rows, and `dataset.json`: what they are and how many rows are written.
+    The folder then has `images.npy`, uint8 of shape (n, h, w, 3), `factors.npy`, int32 of shape (n, n_s), both in the
+    order of the rows, and `dataset.json`: what they are, by which version of this package, and how many are written.
 
     Args:
         ds: a data set or a part of one.
@@ -30,17 +32,23 @@ def materialize(
 
     Raises:
         TypeError: `ds` is not a data set, or chunk is not an integer.
-        ValueError: a chunk below 1, or a folder that holds something else.
+        ValueError: a chunk below 1; a set with tied factors, whose rows are those of its `base`; a folder that has such
+            files of another data set or of another version of this package, or that lost one.
     """
     if not isinstance(ds, Dataset):
         raise TypeError(f"ds must be a data set, from load_dataset or from_images, got {type(ds).__name__}")
+    if isinstance(ds, Correlated):
+        raise ValueError("ds must have no tied factors, which only sampling knows of; write ds.base")
     chunk = check_count("chunk", chunk, 1)
     folder = Path(path)
     files = {"images": folder / "images.npy", "factors": folder / "factors.npy"}
-    wanted = {"identity": ds.identity() | {"image_size": ds.image_size}}
+    identity = ds.identity() | {"image_size": ds.image_size, "factor_names": list(ds.factor_names)}
+    wanted = {"identity": identity, "version": version("tripod-lite")}
     written = _written(folder, files, wanted)
     if written < len(ds):
         folder.mkdir(parents=True, exist_ok=True)
+        if not written:  # first of all, so that the next call knows whose files these are
+            _note(folder / "dataset.json", wanted, 0)
         shapes = {"images": (len(ds), *ds.image_shape), "factors": (len(ds), len(ds.factor_names))}
         types = {"images": np.uint8, "factors": np.int32}
         mode = "r+" if written else "w+"
@@ -65,7 +73,8 @@ def _written(folder: Path, files: dict[str, Path], wanted: dict[str, object]) ->
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{note} cannot be read; remove the folder to write it anew: {error}") from error
     if found != json.loads(json.dumps(wanted)):
-        raise ValueError(f"path must be a new folder or hold this data set, but {folder} holds {found['identity']}")
+        other = f"{found.get('identity')}, version {found.get('version')}"
+        raise ValueError(f"path must be a new folder or hold this data set, but {folder} holds {other}")
     if written and not all(file.is_file() for file in files.values()):
         raise ValueError(f"{folder} has lost a file; remove the folder to write it anew")
     return written
@@ -93,6 +102,11 @@ def _write(
                 array.flush()
             bar.update(end - written)
             written = end
-            draft = note.with_suffix(".tmp")  # so that an interrupt leaves a whole note
-            draft.write_text(json.dumps(wanted | {"written": written}, indent=1), encoding="utf-8")
-            draft.replace(note)
+            _note(note, wanted, written)
+
+
+def _note(file: Path, wanted: dict[str, object], written: int) -> None:
+    """Replace the note by a draft, so that an interrupt leaves a whole one."""
+    draft = file.with_suffix(".tmp")
+    draft.write_text(json.dumps(wanted | {"written": written}, indent=1), encoding="utf-8")
+    draft.replace(file)

@@ -82,17 +82,21 @@ class Twin(Dataset):
             else:
                 columns.append(jax.random.choice(one, grid, (n,)))
         values = jnp.stack(columns, axis=1)
-        return _render(self.scene, values, self.image_size), values
+        return _render(self.scene, _padded(values), self.image_size)[:n], values
 
     def images(self, factors: npt.ArrayLike) -> Images:
         """See `Dataset.images`; safe under `jax.jit`, where values off the grid go unnoticed."""
         return self._draw(self.grid.check(factors))
 
     def _draw(self, factors: Factors) -> Images:
-        # Compiling takes seconds, so few numbers of images are compiled: 16, 32, … 512, and multiples of 512.
-        n = len(factors)
-        room = max(16, 1 << (n - 1).bit_length()) if n <= 512 else -(-n // 512) * 512
-        return _draw(self.scene, jnp.pad(factors, ((0, room - n), (0, 0))), self.image_size)[:n]
+        return _draw(self.scene, _padded(factors), self.image_size)[: len(factors)]
+
+
+def _padded(rows: Array) -> Array:
+    """16, 32, … 512 rows, or a multiple of 512: compiling takes seconds, so it is done for few numbers of images."""
+    n = len(rows)
+    room = max(16, 1 << (n - 1).bit_length()) if n <= 512 else -(-n // 512) * 512
+    return jnp.pad(rows, ((0, room - n), (0, 0)))
 
 
 @partial(jax.jit, static_argnames=("scene", "image_size"))

@@ -16,8 +16,9 @@ class Visibility(NamedTuple):
         least: mean absolute difference between pictures of neighboring values, of 255: the least over all settings of
             the other factors that were looked at and all neighbors, shape (n_s,).
         median: the median of the same.
-        overlap: mean over the settings of |⟨d_i, d_j⟩| / (‖d_i‖ ‖d_j‖), where d_i is how a step in factor i changes the
-            picture: 0 where the changes have nothing in common, 1 where they are proportional; shape (n_s, n_s).
+        overlap: mean of |⟨d_i, d_j⟩| / (‖d_i‖ ‖d_j‖) over the settings in which neither is zero, where d_i is how a step
+            in factor i changes the picture: 0 where the changes have nothing in common, 1 where they are proportional;
+            shape (n_s, n_s).
     """
 
     least: Float[np.ndarray, " n_s"]
@@ -35,7 +36,7 @@ def visibility(ds: Twin, *, settings: int = 16, seed: int = 0) -> Visibility:
 
     Raises:
         TypeError: settings or seed is not an integer.
-        ValueError: fewer than one setting.
+        ValueError: fewer than one setting, a negative seed.
     """
     check_count("settings", settings, 1)
     rng = np.random.default_rng(check_count("seed", seed, 0))
@@ -59,4 +60,8 @@ def visibility(ds: Twin, *, settings: int = 16, seed: int = 0) -> Visibility:
         steps[:, k] = changes[np.arange(settings), np.minimum(rows[:, k], size - 2)]
     flat = steps.reshape(settings, len(sizes), -1)
     flat /= np.linalg.norm(flat, axis=2, keepdims=True) + 1e-12
-    return Visibility(least, median, np.abs(np.einsum("sip,sjp->sij", flat, flat)).mean(axis=0))
+    cosines = np.abs(np.einsum("sip,sjp->sij", flat, flat))
+    changed = np.linalg.norm(flat, axis=2) > 0.5  # where a step changes nothing there is no angle
+    both = changed[:, :, None] & changed[:, None, :]
+    overlap = np.where(both, cosines, 0).sum(axis=0) / np.maximum(both.sum(axis=0), 1)
+    return Visibility(least, median, overlap)

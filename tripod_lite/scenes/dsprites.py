@@ -1,8 +1,8 @@
 """The dSprites twin: a white square, ellipse or heart on black.
 
-The factors, their values and the order are those of the original; the sizes were measured on its published sample
-frames. One step in position is one pixel of a 64×64 picture. As in the original, the first and the last orientation are
-the same, and a square comes back after a quarter turn.
+The factors, their numbers of values and the order are those of the original; the sizes were measured on its published
+sample frames. One step in position is one pixel of a 64×64 picture. The orientations have both ends of the full turn,
+so the first and the last are the same picture.
 
 Source: Matthey et al., dSprites, 2017.
 """

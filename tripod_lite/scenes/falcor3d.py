@@ -109,7 +109,7 @@ def _room(camera: Camera, light: Light, dtype: jnp.dtype) -> Patches:
     normals = jnp.asarray([(0, 0, -1), (1, 0, 0), (0, -1, 0), *[(0, 0, 1)] * 17], dtype)
     # Walls and ceiling fade to the left and upward.
     fade = jnp.asarray([(0.08, -0.1)] * 3 + [(0.0, 0.0)] * 17, dtype)
-    opens = jnp.asarray([1.0] * 4 + [0.0] * 15 + [1.0], dtype)
+    opens = jnp.asarray([1.0] + [0.0] * 18 + [1.0], dtype)  # the room tiles the picture, the rug lies on it
 
     def one(corners: Array, color: Array, normal: Array, fade: Array, opens: Array) -> Patches:
         brightness = light.on(normal)

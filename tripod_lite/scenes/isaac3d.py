@@ -2,7 +2,7 @@
 
 The composition, the factors and what each of them does follow the published sample frames. The gripper goes where
 robot_x and robot_y say, in a plane that faces the camera, and the two links of the arm follow by inverse kinematics.
-The lamp's direction moves its glare down the fridge, and the shadows of arm, object and cupboards on the wall.
+The lamp's direction moves its glare up the fridge, and the shadows of arm, object and cupboards down the wall.
 
 Source: Nie et al., Semi-Supervised StyleGAN for Disentanglement Learning (ICML 2020), which published Isaac3D.
 """
@@ -74,7 +74,7 @@ _TRIM += [((-0.87, -0.86), (-0.125, -0.12), (1.8, 2.95), DARK), ((-1.95, -1.93),
 
 
 def elbow(shoulder: Vector, hand: Vector, upper: float, fore: float) -> Vector:
-    """Where the elbow of a two-link arm is, by the law of cosines: of the two places in the plane, the outer one.
+    """Where the elbow of a two-link arm is, by the law of cosines: of two places the one on the right.
 
     Args:
         shoulder: in the plane y = constant of the arm.
@@ -217,7 +217,6 @@ ISAAC3D = Scene(
     },
     draw=partial(pictures, _patches),
     continuous=(
-        "robot_x", "robot_y", "camera_height", "object_scale", "lighting_intensity", "lighting_y_dir", "object_color",
-        "wall_color",
+        "robot_x", "robot_y", "camera_height", "object_scale", "lighting_intensity", "lighting_y_dir",
     ),
 )  # fmt: skip

@@ -9,11 +9,11 @@ Dataset (NeurIPS 2019).
 """
 
 import itertools
+import math
 from functools import partial
 from typing import NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from tripod_lite.scenes.patches import (
@@ -49,7 +49,7 @@ from tripod_lite.scenes.solids import (
 STAGE, RING_INNER, RING_OUTER = 3.4, 2.7, 3.1
 PIVOT, BOOM, ARM = 0.9, 0.35, 0.8
 CAMERA_DISTANCE, FOCAL = 6.2, 2.55
-LAMP, AMBIENT, DIRECT, ON_STAGE, UMBRA = (-0.35, -0.5, 1.0), 0.45, 0.65, 0.95, 0.55
+LAMP, AMBIENT, DIRECT, ON_STAGE, SHADE = (-0.35, -0.5, 1.0), 0.45, 0.65, 0.95, 0.55
 
 FLOOR, METAL, ROD, INSIDE = (0.15, 0.19, 0.17), (0.1, 0.12, 0.11), (0.16, 0.19, 0.18), (0.82, 0.86, 0.8)
 RINGS = ((0.42, 0.38, 0.72), (0.22, 0.62, 0.48), (0.78, 0.42, 0.35))  # purple, sea green, salmon
@@ -75,7 +75,7 @@ class Hand(NamedTuple):
     size: Scalar
     color: Vector
 
-    def distance(self, point: Vector) -> Scalar:
+    def squared_distance(self, point: Vector) -> Scalar:
         """The square of the distance from the eye."""
         return jnp.sum((self.camera.eye - point) ** 2)
 
@@ -87,7 +87,7 @@ class Hand(NamedTuple):
             piece = (start, end, start_radius, end_radius)
             far_color = self.color if inside is None or k < len(rings) - 2 else inside
             solid = frustum(self.camera, self.light, *piece, self.color, self.color, far_color)
-            pieces.append((self.distance((start + end) / 2), solid))
+            pieces.append((self.squared_distance((start + end) / 2), solid))
             shadows.append(frustum_shadow(self.camera, self.light, self.floor, *piece))
         return by_distance(*pieces), join(*shadows)
 
@@ -102,7 +102,7 @@ class Hand(NamedTuple):
         balls, shadows = [], []
         for along, aside, radius in places:
             center, radius = self.at + self.size * (along * self.out + aside * self.across), radius * self.size
-            balls.append((self.distance(center), sphere(self.camera, self.light, center, radius, self.color)))
+            balls.append((self.squared_distance(center), sphere(self.camera, self.light, center, radius, self.color)))
             shadows.append(sphere_shadow(self.camera, self.light, self.floor, center, radius))
         return by_distance(*balls), join(*shadows)
 
@@ -114,11 +114,12 @@ class Hand(NamedTuple):
         arc = [(-0.18, -0.16), (-0.16, 0.08), (0.16, 0.08), (0.18, -0.16)]
         ends = [grip + self.size * (along * self.out + aside * self.across) for along, aside in arc]
         bars = [tube(self.camera, self.light, a, b, thick, thick, self.color) for a, b in itertools.pairwise(ends)]
-        return by_distance((self.distance(middle), body), (self.distance(grip), join(*bars))), shadow
+        return by_distance((self.squared_distance(middle), body), (self.squared_distance(grip), join(*bars))), shadow
 
     def solid(self, name: str) -> Solid:
         """The object of this name."""
-        bend = [(0.62 - 0.5 * np.cos(t), 0.5 * np.sin(t), 0.26 - 0.09 * abs(t)) for t in np.linspace(-1.25, 1.25, 7)]
+        turns = evenly(-1.25, 1.25, 7)
+        bend = [(0.62 - 0.5 * math.cos(t), 0.5 * math.sin(t), 0.26 - 0.09 * abs(t)) for t in turns]
         build = {
             "coffee-cup": partial(self.cup, (0.0, 0.2), (0.14, 0.36), (0.36, 0.52), (0.7, 0.6), handle=0.68),
             "tennis-ball": partial(self.balls, (0.42, 0.0, 0.46)),
@@ -177,12 +178,12 @@ def _patches(values: Float[Array, "7"], colors: tuple[tuple[float, ...], ...], s
         *stage,
         frustum_shadow(camera, light, floor, 0 * up, pivot, zero + 0.17, zero + 0.17),
         shadow,
-        receive(outline(camera, everywhere), UMBRA),
+        receive(outline(camera, everywhere), SHADE),
         by_distance(
-            (hand.distance(pivot), stand),
-            (hand.distance(joint), rods[0]),
-            (hand.distance((joint + tip) / 2), rods[1]),
-            (hand.distance(tip + 0.3 * out), solid),
+            (hand.squared_distance(pivot), stand),
+            (hand.squared_distance(joint), rods[0]),
+            (hand.squared_distance((joint + tip) / 2), rods[1]),
+            (hand.squared_distance(tip + 0.3 * out), solid),
         ),
     )
 
@@ -196,8 +197,8 @@ def _scene(colors: tuple[tuple[float, ...], ...], shapes: tuple[str, ...], varia
             "object_size": (0.75, 1.15),
             "camera_height": (3.4, 2.2, 1.2),  # top, center, bottom
             "background_color": (0.0, 1.0, 2.0),
-            "horizontal_axis": evenly(0.0, 180.0, 40),  # degrees, from the right over the front
-            "vertical_axis": evenly(-15.0, 110.0, 40),  # degrees above the level
+            "horizontal_axis": evenly(0.0, 180.0, 40),  # degrees about the upright axis, from the right over the front
+            "vertical_axis": evenly(-15.0, 110.0, 40),  # degrees about a level one, above the level
         },
         draw=partial(pictures, partial(_patches, colors=colors, shapes=shapes)),
         continuous=("object_size", "camera_height", "horizontal_axis", "vertical_axis"),

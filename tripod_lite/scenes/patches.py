@@ -62,7 +62,8 @@ class Patches(NamedTuple):
         opens: 1 where a new solid begins, 0 where the patch belongs to the one before.
         opacity: 1 opaque, 0 not to be seen.
         casts: 1 where the patch is a shadow, which waits to be received.
-        receives: how much of the light the waiting shadows take from the patch's pixels; then they are gone.
+        receives: how much of the light the waiting shadows take from the patch's pixels; then they are gone. -1 where
+            the patch leaves them waiting.
     """
 
     outline: Outline
@@ -106,10 +107,9 @@ def inside(edge: Conic) -> Outline:
     return Outline(nowhere, edge, jnp.ones((), edge.dtype))
 
 
-def between(lines: Float[Array, "4 3"], conic: Conic | None = None) -> Outline:
-    """The outline of what is between two pairs of lines, with a conic to round its light."""
-    conic = jnp.zeros(6, lines.dtype) if conic is None else conic
-    return Outline(lines, conic, jnp.zeros((), lines.dtype))
+def between(lines: Float[Array, "4 3"]) -> Outline:
+    """The outline of what is between two pairs of lines."""
+    return Outline(lines, jnp.zeros(6, lines.dtype), jnp.zeros((), lines.dtype))
 
 
 def patch(
@@ -124,14 +124,14 @@ def patch(
     """One patch that is painted; a single number for the light makes it flat."""
     zero = jnp.zeros((), outline.lines.dtype)
     light = light if jnp.ndim(light) else jnp.stack([light, zero, zero, zero])
-    return Patches(outline, color, light, zero + least, zero + opens, zero + opacity, zero, zero)
+    return Patches(outline, color, light, zero + least, zero + opens, zero + opacity, zero, zero - 1)
 
 
 def shadow(outline: Outline) -> Patches:
     """One patch that is a shadow."""
     nothing = jnp.zeros(4, outline.lines.dtype)
     zero = nothing[0]
-    return Patches(outline, nothing[:3], nothing, zero, zero, zero, zero + 1, zero)
+    return Patches(outline, nothing[:3], nothing, zero, zero, zero, zero + 1, zero - 1)
 
 
 def receive(outline: Outline, strength: Scalar | float) -> Patches:
@@ -188,11 +188,11 @@ def paint(patches: Patches, image_size: int) -> Float[Array, "3 h w"]:
         # A new solid: the one before covers what is behind it.
         keep = 1.0 - p.opens
         behind = [b + p.opens * (s - solid_share * b) for b, s in zip(behind, solid, strict=True)]
-        behind = [b * (1.0 - p.receives * covered * dark) for b in behind]
+        behind = [b * (1.0 - jnp.maximum(p.receives, 0.0) * covered * dark) for b in behind]
         added = jnp.minimum(covered * p.opacity, 1.0 - keep * solid_share)
         solid = [keep * s + added * light * p.color[k] for k, s in enumerate(solid)]
         solid_share = keep * solid_share + added
-        dark = jnp.minimum(dark + p.casts * covered, 1.0) * jnp.where(p.receives > 0, 0.0, 1.0)
+        dark = jnp.minimum(dark + p.casts * covered, 1.0) * jnp.where(p.receives < 0, 1.0, 0.0)
         return (behind, solid, solid_share, dark), None
 
     canvas = ([zero] * 3, [zero] * 3, zero, zero)
@@ -201,7 +201,7 @@ def paint(patches: Patches, image_size: int) -> Float[Array, "3 h w"]:
 
 
 def silhouette(patches: Patches, image_size: int) -> Float[Array, "h w"]:
-    """The share of each pixel that the patches cover together, as if they were white: that of the largest one."""
+    """The largest share of each pixel that one patch covers: the outline of patches that overlap."""
     patches, u, v, pixel = _on_pixels(patches, image_size)
     covered = jax.vmap(lambda p: p.opacity * _look(p, u, v, pixel)[0])(patches)
     return jnp.max(covered, axis=0)

@@ -53,7 +53,9 @@ class Scene:
         return jnp.stack(columns, axis=1)
 
     def render(self, values: Float[Array, "n n_s"] | ArrayLike, image_size: int) -> Float[Array, "n h w 3"]:
-        """Pictures of any values, on the grid, between its points or beyond; differentiable in all of them.
+        """Pictures of any values, on the grid, between its points or beyond.
+
+        Differentiable in all of them, but for the binary dSprites.
 
         Args:
             values: floating point, shape (n, n_s): a row a picture, a column a factor, in the units of `factors`.

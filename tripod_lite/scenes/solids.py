@@ -230,7 +230,10 @@ def disc(
     It is cut out of a square a little larger, of which nothing is left where it is seen edge on. Of the conic alone a
     streak would be: both its sides run through one pixel, which no slope tells.
     """
-    across = unit(jnp.cross(normal, center - camera.eye))
+    view = center - camera.eye
+    across = jnp.cross(normal, view)
+    from_above = jnp.sum(across**2) < 1e-4 * jnp.sum(view**2)  # then any direction will do
+    across = unit(jnp.where(from_above, jnp.cross(normal, camera.axes[0]), across))
     along = jnp.cross(normal, across)
     a, b = 1.15 * radius * across, 1.15 * radius * along
     square = outline(camera, jnp.stack([center - a - b, center + a - b, center + a + b, center - a + b]))
@@ -239,7 +242,7 @@ def disc(
 
 
 def sphere(camera: Camera, light: Light, center: Vector, radius: Scalar, color: Vector) -> Patches:
-    """A sphere. Its conic at (u, v), over the value in the middle, is the squared cosine between normal and ray."""
+    """A sphere. Its conic at (u, v), over the value in the middle, is about the squared cosine of normal and ray."""
     seen = center - camera.eye
     square = jnp.dot(seen, seen)
     form = jnp.outer(seen, seen) - (square - radius**2) * jnp.eye(3, dtype=seen.dtype)
