@@ -16,9 +16,9 @@ class Visibility(NamedTuple):
         least: mean absolute difference between pictures of neighboring values, of 255: the least over all settings of
             the other factors that were looked at and all neighbors, shape (n_s,).
         median: the median of the same.
-        overlap: mean of |⟨d_i, d_j⟩| / (‖d_i‖ ‖d_j‖) over the settings in which neither is zero, where d_i is how a step
-            in factor i changes the picture: 0 where the changes have nothing in common, 1 where they are proportional;
-            shape (n_s, n_s).
+        overlap: mean of |⟨d_i, d_j⟩| / (‖d_i‖ ‖d_j‖) over the settings in which neither is zero, where d_i is how a
+            step in factor i changes the picture: 0 where the changes have nothing in common, 1 where they are
+            proportional; shape (n_s, n_s).
     """
 
     least: Float[np.ndarray, " n_s"]
