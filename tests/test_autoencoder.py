@@ -30,6 +30,7 @@ def test_presets_have_the_released_settings(dataset, size):
         "mpi3d": (14, 1e-8, 1e-4),
         "falcor3d": (14, 1e-10, 1e-2),
         "isaac3d": (18, 1e-4, 1e-8),
+        "dsprites": (10, 1e-4, 1e-2),  # not the paper's: the λ of Shapes3D
     }
     assert (config.n_z, config.lambda_klm, config.lambda_nhp) == expected[dataset]
     assert (config.levels, config.probes, config.batch_size, config.learning_rate) == (12, 2, 64, 2e-4)
@@ -81,7 +82,7 @@ def test_configurations_are_plain_values(levels):
 
 
 def test_unknown_preset_lists_the_known():
-    with pytest.raises(ValueError, match="dataset must be one of shapes3d, mpi3d, falcor3d, isaac3d, got 'shapes'"):
+    with pytest.raises(ValueError, match="dataset must be one of shapes3d, mpi3d, falcor3d, isaac3d, dsprites, got 'shapes'"):
         tl.TripodConfig.preset("shapes")
 
 
