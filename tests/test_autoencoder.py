@@ -82,7 +82,8 @@ def test_configurations_are_plain_values(levels):
 
 
 def test_unknown_preset_lists_the_known():
-    with pytest.raises(ValueError, match="dataset must be one of shapes3d, mpi3d, falcor3d, isaac3d, dsprites, got 'shapes'"):
+    known = ", ".join(BENCHMARKS)
+    with pytest.raises(ValueError, match=f"dataset must be one of {known}, got 'shapes'"):
         tl.TripodConfig.preset("shapes")
 
 
