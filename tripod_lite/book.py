@@ -82,7 +82,7 @@ def factor_sheet(ds: Twin, start: Sequence[int], *, columns: int = 10) -> "matpl
     """
     from tripod_lite.figures import GAP, plot_images
 
-    check_count("columns", columns, 2)
+    columns = min(check_count("columns", columns, 2), max(ds.factor_sizes))
     start = np.asarray(ds.grid.check(np.asarray(start)[None]))[0]
     shown = [np.unique(np.linspace(0, size - 1, min(size, columns)).round().astype(int)) for size in ds.factor_sizes]
     rows = np.concatenate([np.tile(start, (len(values), 1)) for values in shown])
@@ -102,13 +102,14 @@ def factor_table(ds: Twin, seen: Visibility) -> "IPython.display.HTML":
     """A twin's factors: how many values, the first and the last, and how much a step of each shows."""
     from IPython.display import HTML
 
+    space = 'style="padding:0.1em 0.7em"'
     titles = ("factor", "values", "first", "last", "median step", "least step")
-    lines = ["".join(f"<th>{title}</th>" for title in titles)]
+    lines = ["".join(f"<th {space}>{title}</th>" for title in titles)]
     for k, (name, values) in enumerate(ds.scene.factors.items()):
         numbered = name not in ds.scene.continuous
         ends = (0, len(values) - 1) if numbered else (f"{values[0]:.3g}", f"{values[-1]:.3g}")
         cells = (f"<code>{name}</code>", len(values), *ends, f"{seen.median[k]:.2f}", f"{seen.least[k]:.2f}")
-        lines.append("".join(f"<td>{cell}</td>" for cell in cells))
+        lines.append("".join(f"<td {space}>{cell}</td>" for cell in cells))
     return HTML("<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>")
 
 
