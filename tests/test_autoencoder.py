@@ -34,7 +34,8 @@ def test_presets_have_the_released_settings(dataset, size):
     }
     assert (config.n_z, config.lambda_klm, config.lambda_nhp) == expected[dataset]
     assert (config.levels, config.probes, config.batch_size, config.learning_rate) == (12, 2, 64, 2e-4)
-    assert (config.estimator, config.schedule, config.image_size) == ("released", "constant", 64)
+    assert (config.estimator, config.optimizer, config.schedule) == ("released", "adam", "constant")
+    assert config.image_size == 64
 
 
 def test_tiny_preset_is_small():
@@ -61,6 +62,7 @@ def test_tiny_preset_is_small():
         ({"nhp_method": "backward"}, ValueError, "nhp_method must be one of forward, finite"),
         ({"nhp_samples": 0}, ValueError, "nhp_samples must be at least 1"),
         ({"batch_size": 1}, ValueError, "batch_size must be at least 2, got 1"),
+        ({"optimizer": "sgd"}, ValueError, "optimizer must be one of adam, muon, got 'sgd'"),
         ({"schedule": "linear"}, ValueError, "schedule must be one of constant, cosine"),
         ({"lamda": 1}, TypeError, "no field lamda; it has n_z, image_size"),
     ],

@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 
@@ -54,19 +55,44 @@ class Stop:
 
 def test_an_interrupted_run_resumes_to_the_same_result(ds, tmp_path, capsys):
     train, _ = ds.split()
-    whole = tl.fit(train, CONFIG, steps=12, progress=False, log_every=3)
+    config = CONFIG.replace(optimizer="muon")  # its state is a superset of Adam's
+    whole = tl.fit(train, config, steps=12, progress=False, log_every=3)
     with pytest.warns(UserWarning, match="interrupted after 5 of 12 steps"):
-        part = tl.fit(Stop(train, 5), CONFIG, steps=12, checkpoint_dir=tmp_path, progress=False, log_every=3)
+        part = tl.fit(Stop(train, 5), config, steps=12, checkpoint_dir=tmp_path, progress=False, log_every=3)
     assert part.steps == 5
-    resumed = tl.fit(train, CONFIG, steps=12, checkpoint_dir=tmp_path, progress=1, log_every=3)
+    resumed = tl.fit(train, config, steps=12, checkpoint_dir=tmp_path, progress=1, log_every=3)
     assert capsys.readouterr().out.startswith("step 6/12")
     assert same(whole, resumed) and resumed.steps == 12
     assert resumed.history.keys() == whole.history.keys()
     for name, values in whole.history.items():  # the entry that spans the interrupt too
         np.testing.assert_allclose(resumed.history[name], values, rtol=1e-6)
     assert resumed.seconds > part.seconds
-    again = tl.fit(Stop(train, 0), CONFIG, steps=12, checkpoint_dir=tmp_path, progress=False)  # nothing left to do
+    again = tl.fit(Stop(train, 0), config, steps=12, checkpoint_dir=tmp_path, progress=False)  # nothing left to do
     assert same(whole, again)
+
+
+@pytest.mark.parametrize("shape", [(5, 12), (12, 5), (3, 3, 4, 7)])
+def test_muon_steps_kernels_alike_in_all_directions(shape):
+    config = CONFIG.replace(optimizer="muon", schedule="constant")
+    gradient = np.random.default_rng(0).normal(size=shape).astype(np.float32) / 100
+    matrix = gradient.reshape(-1, shape[-1])
+    before = np.linalg.svd(matrix, compute_uv=False)
+    assert before[0] > 1.5 * before[-1]
+    method = training.optimizer(config, 1)
+    step, _ = method.update({"kernel": gradient}, method.init({"kernel": gradient}), {"kernel": gradient})
+    after = np.linalg.svd(np.asarray(step["kernel"]).reshape(matrix.shape), compute_uv=False)
+    unit = config.learning_rate * 0.2 * np.sqrt(max(matrix.shape))
+    np.testing.assert_allclose(after / unit, 1, atol=0.35)  # five rounds of the quintic end between 0.68 and 1.13
+    assert np.sum(matrix * np.asarray(step["kernel"]).reshape(matrix.shape)) < 0
+
+
+def test_muon_steps_what_is_no_kernel_as_adam_does():
+    rng = np.random.default_rng(0)
+    gradients = {"bias": rng.normal(size=7) / 100, "constant": rng.normal(size=(4, 4, 8)) / 100}
+    steps = []
+    for method in (optax.nadam(1e-2), training.optimizer(CONFIG.replace(optimizer="muon", schedule="constant"), 1)):
+        steps.append(method.update(gradients, method.init(gradients), gradients)[0])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), *steps)
 
 
 def test_a_score_that_an_interrupt_prevented_is_made_up_for(ds, tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ from tripod_lite.legs.hessian import METHODS
 from tripod_lite.legs.quantization import check_levels
 from tripod_lite.networks import ARCHITECTURES, Decoder, Encoder
 
+OPTIMIZERS = ("adam", "muon")
 SCHEDULES = ("constant", "cosine")
 Images = Float[Array, "b h w 3"] | UInt8[Array, "b h w 3"]
 
@@ -62,7 +63,8 @@ class TripodConfig:
         nhp_method: "forward" (exact) or "finite" (differences, as released).
         nhp_samples: how many images of each batch leg 3 sees; None: all, as released.
         batch_size: images a step.
-        learning_rate: Adam's, the peak where a schedule is on.
+        optimizer: "adam" (as released) or "muon"; see `training.optimizer`.
+        learning_rate: the optimizer's, the peak where a schedule is on.
         schedule: of the learning rate, "constant" (as released) or "cosine" (a linear warm-up over 1/50 of the steps,
             then a cosine to zero).
         penalty_schedule: of both λ, "constant" (as released) or "cosine" (from their full values to zero).
@@ -83,6 +85,7 @@ class TripodConfig:
     nhp_method: str = "forward"
     nhp_samples: int | None = None
     batch_size: int = 64
+    optimizer: str = "adam"
     learning_rate: float = 2e-4
     schedule: str = "constant"
     penalty_schedule: str = "constant"
@@ -100,6 +103,7 @@ class TripodConfig:
             raise TypeError(f"quantize must be True or False, got {self.quantize!r}")
         _known("estimator", self.estimator, ESTIMATORS)
         _known("nhp_method", self.nhp_method, METHODS)
+        _known("optimizer", self.optimizer, OPTIMIZERS)
         _known("schedule", self.schedule, SCHEDULES)
         _known("penalty_schedule", self.penalty_schedule, SCHEDULES)
         for name in ("lambda_klm", "lambda_nhp", "learning_rate"):
@@ -158,11 +162,13 @@ class TripodConfig:
 TINY = {
     "image_size": 32,
     "estimator": "leave_one_out",
-    "lambda_klm": 2e-4,
-    "lambda_nhp": 3e-3,
+    "lambda_klm": 4e-4,
+    "lambda_nhp": 6e-3,
+    "penalty_schedule": "cosine",
     "probes": 4,
     "nhp_samples": 4,
     "batch_size": 32,
+    "optimizer": "muon",
     "learning_rate": 3e-3,
     "schedule": "cosine",
 }

@@ -7,10 +7,13 @@ import numpy as np
 
 from tripod_lite.checks import check_count
 from tripod_lite.datasets import Twin, Visibility
+from tripod_lite.results import Result
 
 if TYPE_CHECKING:
     import IPython.display
     import matplotlib.figure
+
+SPACE = 'style="padding:0.1em 0.7em"'  # of a table's cells
 
 
 def glue(name: str, value: object, display: bool = False) -> None:
@@ -102,15 +105,31 @@ def factor_table(ds: Twin, seen: Visibility) -> "IPython.display.HTML":
     """A twin's factors: how many values, the first and the last, and how much a step of each shows."""
     from IPython.display import HTML
 
-    space = 'style="padding:0.1em 0.7em"'
     titles = ("factor", "values", "first", "last", "median step", "least step")
-    lines = ["".join(f"<th {space}>{title}</th>" for title in titles)]
+    lines = []
     for k, (name, values) in enumerate(ds.scene.factors.items()):
         numbered = name not in ds.scene.continuous
         ends = (0, len(values) - 1) if numbered else (f"{values[0]:.3g}", f"{values[-1]:.3g}")
-        cells = (f"<code>{name}</code>", len(values), *ends, f"{seen.median[k]:.2f}", f"{seen.least[k]:.2f}")
-        lines.append("".join(f"<td {space}>{cell}</td>" for cell in cells))
-    return HTML("<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>")
+        lines.append((f"<code>{name}</code>", len(values), *ends, f"{seen.median[k]:.2f}", f"{seen.least[k]:.2f}"))
+    return HTML(_table(titles, lines))
+
+
+def score_table(result: Result) -> "IPython.display.HTML":
+    """The scores of a recorded run, in one line."""
+    from IPython.display import HTML
+
+    s = result.scores
+    scores = {"InfoM": s.infom, "InfoC": s.infoc, "InfoE": s.infoe}
+    scores |= {"D": s.disentanglement, "C": s.completeness, "I": s.informativeness}
+    titles = (*scores, "PSNR, dB", "active latents", "steps", "minutes")
+    ends = (f"{s.psnr:.1f}", f"{s.active.sum()} of {len(s.active)}", result.steps, f"{result.seconds / 60:.1f}")
+    return HTML(_table(titles, [(*(f"{score:.2f}" for score in scores.values()), *ends)]))
+
+
+def _table(titles: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
+    rows = ["".join(f"<td {SPACE}>{cell}</td>" for cell in line) for line in lines]
+    head = "".join(f"<th {SPACE}>{title}</th>" for title in titles)
+    return f"<table><tr>{head}</tr>" + "".join(f"<tr>{row}</tr>" for row in rows) + "</table>"
 
 
 def overlap_map(ds: Twin, seen: Visibility) -> "matplotlib.figure.Figure":
