@@ -121,8 +121,9 @@ def score_table(result: Result) -> "IPython.display.HTML":
     s = result.scores
     scores = {"InfoM": s.infom, "InfoC": s.infoc, "InfoE": s.infoe}
     scores |= {"D": s.disentanglement, "C": s.completeness, "I": s.informativeness}
-    titles = (*scores, "PSNR, dB", "active latents", "steps", "minutes")
-    ends = (f"{s.psnr:.1f}", f"{s.active.sum()} of {len(s.active)}", result.steps, f"{result.seconds / 60:.1f}")
+    titles = (*scores, "PSNR, dB", "active", "steps", "minutes", "cores")
+    cores = max(place["cores"] for place in result.environments)
+    ends = (f"{s.psnr:.1f}", f"{s.active.sum()} of {len(s.active)}", result.steps, f"{result.seconds / 60:.1f}", cores)
     return HTML(_table(titles, [(*(f"{score:.2f}" for score in scores.values()), *ends)]))
 
 

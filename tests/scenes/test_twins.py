@@ -130,7 +130,11 @@ def test_pictures_are_differentiable_and_finite_on_the_grid():
     scene = ISAAC3D  # the one with a joint and three solids; each painted part has a test of its own
     values = scene.values(jnp.asarray(random_rows(scene, 4, seed=2), jnp.int32))
     tangent = 0.01 * jnp.ones_like(values)
-    slope = jax.jit(lambda v: jax.jvp(lambda v: scene.render(v, 16), (v,), (tangent,))[1])(values)
+    quickly = {
+        "xla_backend_optimization_level": 0
+    }  # it runs once, on four small pictures; most of its time is compiling
+    along = jax.jit(lambda v: jax.jvp(lambda v: scene.render(v, 16), (v,), (tangent,))[1], compiler_options=quickly)
+    slope = along(values)
     assert np.isfinite(slope).all()
     assert (np.abs(slope).max(axis=(1, 2, 3)) > 0).all()
 
@@ -166,6 +170,7 @@ def test_areas_of_sprites():
 def test_the_arm_reaches_every_hand():
     """The elbow is one link from the shoulder and one from the hand, for every value of robot_x and robot_y."""
     shoulder = jnp.array([ROBOT_X, ROBOT_Y, SHOULDER])
+    slope = jax.jit(jax.jacfwd(lambda hand: elbow(shoulder, hand, UPPER_ARM, FOREARM)))
     for x in ISAAC3D.factors["robot_x"]:
         for y in ISAAC3D.factors["robot_y"]:
             hand = jnp.array([x, ROBOT_Y, y])
@@ -173,6 +178,7 @@ def test_the_arm_reaches_every_hand():
             assert float(jnp.linalg.norm(bend - shoulder)) == pytest.approx(UPPER_ARM, abs=2e-3)
             assert float(jnp.linalg.norm(bend - hand)) == pytest.approx(FOREARM, abs=2e-3)
             assert float(bend[1]) == pytest.approx(ROBOT_Y)
+            assert np.isfinite(slope(hand)).all()
 
 
 def test_colors_are_seen_where_they_belong():
