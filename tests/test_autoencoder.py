@@ -35,7 +35,7 @@ def test_presets_have_the_released_settings(dataset, size):
     assert (config.n_z, config.lambda_klm, config.lambda_nhp) == expected[dataset]
     assert (config.levels, config.probes, config.batch_size, config.learning_rate) == (12, 2, 64, 2e-4)
     assert (config.estimator, config.optimizer, config.schedule) == ("released", "adam", "constant")
-    assert config.image_size == 64
+    assert (config.penalty_schedule, config.image_size) == ("constant", 64)
 
 
 def test_tiny_preset_is_small():

@@ -38,8 +38,11 @@ def test_a_recorded_run_names_its_code(name):
 
 
 @pytest.mark.parametrize("dataset", tl.DATASETS)
-def test_every_card_has_its_run(dataset):
-    assert f"{dataset}-twin-tiny-32-seed0" in RESULTS
+def test_every_card_names_the_command_of_its_run(dataset):
+    assert RESULTS[f"{dataset}-twin-tiny-32-seed0"].dataset == dataset
+    card = nbformat.read(train.ROOT / f"data/cards/{dataset}.ipynb", as_version=4)
+    parameters = "" if dataset == "shapes3d" else f" dataset={dataset} steps={CARD_STEPS}"
+    assert any(f"\n    python ci/train.py{parameters}\n" in cell.source + "\n" for cell in card.cells)
 
 
 def test_three_seeds_with_and_without_the_penalties():

@@ -44,8 +44,8 @@ def optimizer(config: TripodConfig, steps: int) -> optax.GradientTransformation:
     """The optimizer that `config` names, on gradients clipped elementwise to [-1, 1]; the schedule spans `steps`.
 
     "adam" is the released code's. "muon" gives every kernel, as a matrix from what it reads to what it writes, a step
-    with all singular values near one, scaled to the size of Adam's so that rates carry over; all other parameters take
-    Adam's, with Nesterov momentum.
+    with all singular values near one, scaled to the size of Adam's so that rates carry over. The first and the last
+    kernels are not excepted, as they often are. All other parameters take Adam's steps, with Nesterov momentum.
 
     Source: Jordan et al., *Muon* (2024); the scale: Liu et al., *Muon is scalable for LLM training* (2025).
     """

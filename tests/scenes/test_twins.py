@@ -24,7 +24,8 @@ from tripod_lite.scenes.isaac3d import FOREARM, ROBOT_X, ROBOT_Y, SHOULDER, UPPE
 
 PAINTED = {"mpi3d": MPI3D, "falcor3d": FALCOR3D, "isaac3d": ISAAC3D}
 SIZE = 32
-FRAMED = PAINTED | {"shapes3d": SHAPES3D, "dsprites": DSPRITES_ANTIALIASED}
+# Of two variants the one with more to draw: in binary sprites a pixel that is half covered may fall either way.
+FRAMED = PAINTED | {"shapes3d": SHAPES3D, "dsprites-antialiased": DSPRITES_ANTIALIASED}
 # Twelve pictures of each, from JAX 0.10.2 on a CPU. To renew them where a scene was changed on purpose:
 # np.savez_compressed(FRAMES, **{name: images(s, random_rows(s, 12)).astype(np.uint8) for name, s in FRAMED.items()})
 FRAMES = Path(__file__).with_name("frames.npz")
@@ -119,7 +120,7 @@ def test_double_precision_gives_the_same_pixels(name):
 
 
 @pytest.mark.parametrize("name", FRAMED)
-def test_other_releases_and_devices_give_the_same_pixels(name):
+def test_pictures_are_those_that_were_kept(name):
     scene = FRAMED[name]
     with np.load(FRAMES) as frames:
         kept = frames[name].astype(np.int32)
