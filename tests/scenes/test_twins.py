@@ -24,7 +24,7 @@ from tripod_lite.scenes.isaac3d import FOREARM, ROBOT_X, ROBOT_Y, SHOULDER, UPPE
 
 PAINTED = {"mpi3d": MPI3D, "falcor3d": FALCOR3D, "isaac3d": ISAAC3D}
 SIZE = 32
-# The toy is drawn by MPI3D's code. The sprites have gray edges: a binary pixel that is half covered may fall either way.
+# The toy is drawn by MPI3D's code. Sprites have gray edges: a binary pixel that is half covered may fall either way.
 FRAMED = PAINTED | {"shapes3d": SHAPES3D, "dsprites-antialiased": DSPRITES_ANTIALIASED}
 # Twelve pictures of each, from JAX 0.10.2 on a CPU. To renew them where a scene was changed on purpose:
 # np.savez_compressed(FRAMES, **{name: images(s, random_rows(s, 12)).astype(np.uint8) for name, s in FRAMED.items()})
