@@ -93,7 +93,8 @@ def test_muon_steps_what_is_no_kernel_as_nadam_does():
     ours, nadam = training.optimizer(CONFIG.replace(optimizer="muon", schedule="constant"), 3), optax.nadam(1e-2)
     states = [ours.init(gradients[0]), nadam.init(gradients[0])]
     for gradient in gradients:
-        steps, states = zip(*(m.update(gradient, s) for m, s in zip((ours, nadam), states, strict=True)), strict=True)
+        pairs = zip((ours, nadam), states, strict=True)
+        steps, states = zip(*(method.update(gradient, state, gradient) for method, state in pairs), strict=True)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), *steps)
 
 
