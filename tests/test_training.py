@@ -9,10 +9,12 @@ from optax.contrib import MuonDimensionNumbers
 
 import tripod_lite as tl
 from tripod_lite import training
+from tripod_lite.checkpoints import Checkpoints
 
 CONFIG = tl.TripodConfig(
     n_z=3, image_size=16, size="tiny", batch_size=8, nhp_samples=2, learning_rate=1e-2, schedule="cosine"
 )
+PLAIN = CONFIG.replace(lambda_klm=0, lambda_nhp=0)  # compiles soonest
 
 
 @pytest.fixture(scope="module")
@@ -56,19 +58,18 @@ class Stop:
 
 def test_an_interrupted_run_resumes_to_the_same_result(ds, tmp_path, capsys):
     train, _ = ds.split()
-    config = CONFIG.replace(optimizer="muon")  # of the two the one with the richer state
-    whole = tl.fit(train, config, steps=12, progress=False, log_every=3)
+    whole = tl.fit(train, CONFIG, steps=12, progress=False, log_every=3)
     with pytest.warns(UserWarning, match="interrupted after 5 of 12 steps"):
-        part = tl.fit(Stop(train, 5), config, steps=12, checkpoint_dir=tmp_path, progress=False, log_every=3)
+        part = tl.fit(Stop(train, 5), CONFIG, steps=12, checkpoint_dir=tmp_path, progress=False, log_every=3)
     assert part.steps == 5
-    resumed = tl.fit(train, config, steps=12, checkpoint_dir=tmp_path, progress=1, log_every=3)
+    resumed = tl.fit(train, CONFIG, steps=12, checkpoint_dir=tmp_path, progress=1, log_every=3)
     assert capsys.readouterr().out.startswith("step 6/12")
     assert same(whole, resumed) and resumed.steps == 12
     assert resumed.history.keys() == whole.history.keys()
     for name, values in whole.history.items():  # the entry that spans the interrupt too
         np.testing.assert_allclose(resumed.history[name], values, rtol=1e-6)
     assert resumed.seconds > part.seconds
-    again = tl.fit(Stop(train, 0), config, steps=12, checkpoint_dir=tmp_path, progress=False)  # nothing left to do
+    again = tl.fit(Stop(train, 0), CONFIG, steps=12, checkpoint_dir=tmp_path, progress=False)  # nothing left to do
     assert same(whole, again)
 
 
@@ -98,8 +99,23 @@ def test_muon_steps_what_is_no_kernel_as_nadam_does():
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), *steps)
 
 
+def test_the_state_of_muon_comes_back_from_a_checkpoint(tmp_path):
+    params = {"kernel": np.ones((4, 3), np.float32), "bias": np.ones(3, np.float32)}
+    method = training.optimizer(CONFIG.replace(optimizer="muon"), 9)
+    fresh = {"params": params, "optimizer": method.init(params)}
+    moved = {"params": params, "optimizer": method.update(params, fresh["optimizer"], params)[1]}
+    store = Checkpoints(tmp_path, CONFIG, data={}, seed=0, steps=9)
+    store.save(1, moved, {}, [], 0.0)
+    store.close()
+    steps, state, *_ = Checkpoints(tmp_path, CONFIG, data={}, seed=0, steps=9).restore(fresh)
+    assert steps == 1
+    jax.tree.map(np.testing.assert_array_equal, state, moved)
+    with pytest.raises(AssertionError):
+        jax.tree.map(np.testing.assert_array_equal, state, fresh)
+
+
 def test_muon_takes_every_kernel_of_the_model():
-    params = nnx.state(tl.Tripod(CONFIG, rngs=nnx.Rngs(0)), nnx.Param)
+    params = nnx.state(nnx.eval_shape(lambda: tl.Tripod(CONFIG, rngs=nnx.Rngs(0))), nnx.Param)
     axes = training._kernels(params)
     for (path, leaf), chosen in zip(
         jax.tree_util.tree_leaves_with_path(params),
@@ -118,34 +134,34 @@ def test_a_score_that_an_interrupt_prevented_is_made_up_for(ds, tmp_path, monkey
 
     monkeypatch.setattr(training, "_score", interrupt)
     with pytest.warns(UserWarning, match="interrupted after 2 of 4 steps"):
-        tl.fit(ds, CONFIG, steps=4, checkpoint_dir=tmp_path, progress=False, evaluate_every=2)
+        tl.fit(ds, PLAIN, steps=4, checkpoint_dir=tmp_path, progress=False, evaluate_every=2)
     monkeypatch.setattr(training, "_score", score)
-    run = tl.fit(ds, CONFIG, steps=4, checkpoint_dir=tmp_path, progress=False, evaluate_every=2)
+    run = tl.fit(ds, PLAIN, steps=4, checkpoint_dir=tmp_path, progress=False, evaluate_every=2)
     assert run.history["eval_step"].tolist() == [2, 4]
 
 
 def test_a_checkpoint_of_another_data_set_is_refused(ds, tmp_path):
-    tl.fit(ds, CONFIG, steps=1, checkpoint_dir=tmp_path, progress=False)
+    tl.fit(ds, PLAIN, steps=1, checkpoint_dir=tmp_path, progress=False)
     images, factors = ds.take(np.arange(len(ds)))
     other = tl.from_images(255 - np.asarray(images), np.asarray(factors))
     with pytest.raises(ValueError, match=r"belongs to another run \(images_crc32: \d+ there, \d+ asked for\)"):
-        tl.fit(other, CONFIG, steps=1, checkpoint_dir=tmp_path, progress=False)
+        tl.fit(other, PLAIN, steps=1, checkpoint_dir=tmp_path, progress=False)
     with pytest.raises(ValueError, match="rows: "):
-        tl.fit(ds.split(held_out=2)[0], CONFIG, steps=1, checkpoint_dir=tmp_path, progress=False)
+        tl.fit(ds.split(held_out=2)[0], PLAIN, steps=1, checkpoint_dir=tmp_path, progress=False)
 
 
 def test_a_checkpoint_of_another_run_is_refused(ds, tmp_path):
-    tl.fit(ds, CONFIG, steps=1, checkpoint_dir=tmp_path, progress=False)
+    tl.fit(ds, PLAIN, steps=1, checkpoint_dir=tmp_path, progress=False)
     with pytest.raises(ValueError, match=r"belongs to another run .*seed: 0 there, 1 asked for"):
-        tl.fit(ds, CONFIG, steps=1, seed=1, checkpoint_dir=tmp_path, progress=False)
+        tl.fit(ds, PLAIN, steps=1, seed=1, checkpoint_dir=tmp_path, progress=False)
     with pytest.raises(ValueError, match="levels: 12 there, 5 asked for"):
-        tl.fit(ds, CONFIG.replace(levels=5), steps=1, checkpoint_dir=tmp_path, progress=False)
+        tl.fit(ds, PLAIN.replace(levels=5), steps=1, checkpoint_dir=tmp_path, progress=False)
 
 
 def test_a_folder_of_other_files_is_refused(ds, tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(ValueError, match="checkpoint_dir must be empty or hold a run"):
-        tl.fit(ds, CONFIG, steps=1, checkpoint_dir=tmp_path, progress=False)
+        tl.fit(ds, PLAIN, steps=1, checkpoint_dir=tmp_path, progress=False)
 
 
 def test_held_out_scores_and_lines_without_a_terminal(ds, capsys):
