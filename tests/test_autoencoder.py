@@ -163,5 +163,5 @@ def test_gradients_are_finite_when_every_latent_is_constant():
     config = SMALL.replace(estimator="leave_one_out", lambda_klm=1.0, lambda_nhp=1.0, batch_size=2)
     model = tl.Tripod(config, rngs=nnx.Rngs(0))
     images = jnp.broadcast_to(IMAGES[:1], (2, *IMAGES.shape[1:]))
-    gradient = nnx.grad(lambda model: model.loss(images, jax.random.key(0))[0])(model)
+    gradient = nnx.jit(nnx.grad(lambda model: model.loss(images, jax.random.key(0))[0]))(model)
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(gradient))

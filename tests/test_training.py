@@ -39,7 +39,8 @@ def test_the_loss_falls_and_the_seed_decides(ds):
     assert run.history["bce"][-1] < run.history["bce"][0] - 0.02
     assert run.steps == 60 and run.seconds > 0
     assert same(run, tl.fit(ds, CONFIG, steps=60, seed=1, progress=False))
-    assert not same(run, tl.fit(ds, CONFIG, steps=60, seed=2, progress=False))
+    one, two = (tl.fit(ds, PLAIN, steps=2, seed=seed, progress=False) for seed in (1, 2))
+    assert not same(one, two)
 
 
 class Stop:
