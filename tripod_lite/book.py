@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import IPython.display
     import matplotlib.figure
 
-SPACE = 'style="padding:0.1em 0.7em"'  # of a table's cells
+SPACE = 'style="padding:0.1em 0.4em; white-space:nowrap"'  # of a table's cells
 
 
 def glue(name: str, value: object, display: bool = False) -> None:
@@ -123,7 +123,7 @@ def score_table(result: Result) -> "IPython.display.HTML":
     scores |= {"D": s.disentanglement, "C": s.completeness, "I": s.informativeness}
     titles = (*scores, "PSNR, dB", "active", "steps", "minutes", "cores")
     cores = max(place["cores"] for place in result.environments)
-    ends = (f"{s.psnr:.1f}", f"{s.active.sum()} of {len(s.active)}", result.steps, f"{result.seconds / 60:.1f}", cores)
+    ends = (f"{s.psnr:.1f}", f"{s.active.sum()}/{len(s.active)}", result.steps, f"{result.seconds / 60:.1f}", cores)
     return HTML(_table(titles, [(*(f"{score:.2f}" for score in scores.values()), *ends)]))
 
 
