@@ -80,7 +80,7 @@ def test_instance_norm_per_image_and_channel():
 
 
 @given(st.integers(1, 3), st.integers(1, 5), st.integers(1, 5), st.integers(1, 4), st.integers(1, 4))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_doubled_conv_is_the_convolution_of_the_doubled_picture(b, rows, columns, c, d):
     with jax.enable_x64(True):
         conv = nnx.Conv(c, d, (3, 3), rngs=nnx.Rngs(0), param_dtype=jnp.float64, bias_init=nnx.initializers.normal())

@@ -323,7 +323,7 @@ def test_pure_and_mixed_curvature_are_the_ends(method, x64):
     assert float(mixed) == pytest.approx(1, abs=5 * math.sqrt(8 / 20_000 / 5) + 1e-3)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(b=st.integers(1, 4), n_z=st.integers(1, 5), probes=st.integers(2, 4), data=st.data())
 def test_any_shape_and_pytree(b, n_z, probes, data):
     shapes = data.draw(st.lists(hnp.array_shapes(min_dims=0, max_dims=3, max_side=3), min_size=1, max_size=3))

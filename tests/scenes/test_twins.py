@@ -128,9 +128,7 @@ def test_pictures_are_differentiable_and_finite_on_the_grid():
     scene = ISAAC3D  # the one with a joint and three solids; each painted part has a test of its own
     values = scene.values(jnp.asarray(random_rows(scene, 4, seed=2), jnp.int32))
     tangent = 0.01 * jnp.ones_like(values)
-    quickly = {
-        "xla_backend_optimization_level": 0
-    }  # it runs once, on four small pictures; most of its time is compiling
+    quickly = {"xla_backend_optimization_level": 0}  # it runs once, on four small pictures
     along = jax.jit(lambda v: jax.jvp(lambda v: scene.render(v, 16), (v,), (tangent,))[1], compiler_options=quickly)
     slope = along(values)
     assert np.isfinite(slope).all()
