@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import IPython.display
     import matplotlib.figure
 
-SPACE = 'style="padding:0.1em 0.4em; white-space:nowrap"'  # of a table's cells
+SPACE = 'style="padding:0.1em 0.3em; white-space:nowrap"'  # of a table's cells
 
 
 def glue(name: str, value: object, display: bool = False) -> None:
