@@ -20,29 +20,54 @@ from tripod_lite.legs import (
     quantize,
     silverman_factor,
 )
-from tripod_lite.metrics import DCI, InfoMEC, Scores, dci, evaluate, infomec, psnr
+from tripod_lite.metrics import (
+    DCI,
+    InfoMEC,
+    Interval,
+    Scores,
+    beta_vae_score,
+    bootstrap,
+    compare,
+    dci,
+    evaluate,
+    factor_vae_score,
+    infomec,
+    mig,
+    modularity_score,
+    psnr,
+    sap,
+    ssim,
+    student,
+)
 from tripod_lite.training import Run, fit
 from tripod_lite.widgets import explore, knobs
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "beta_vae_score",
+    "bootstrap",
+    "compare",
     "DATASETS",
     "DCI",
     "dci",
     "evaluate",
     "exact_hessian_energy",
     "explore",
+    "factor_vae_score",
     "fit",
     "from_images",
     "hessian_penalty",
     "InfoMEC",
     "infomec",
+    "Interval",
     "knobs",
     "latent_scale",
     "load",
     "load_dataset",
     "materialize",
+    "mig",
+    "modularity_score",
     "multiinformation",
     "normalized_hessian_penalty",
     "plot_history",
@@ -55,9 +80,12 @@ __all__ = [
     "quantize",
     "Quantized",
     "Run",
+    "sap",
     "save",
     "Scores",
     "silverman_factor",
+    "ssim",
+    "student",
     "Tripod",
     "TripodConfig",
 ]

@@ -203,7 +203,7 @@ def _score(history: dict[str, list], step: int, model: Tripod, held_out: Dataset
     """Append held-out scores to the history."""
     from tripod_lite.metrics import evaluate
 
-    scores = evaluate(model, held_out, n=min(2000, len(held_out)), dci=False)
+    scores = evaluate(model, held_out, n=min(2000, len(held_out)), everything=False)
     known = {name: getattr(scores, name) for name in ("infom", "infoc", "infoe", "psnr")}
     _append(history, {"eval_step": step} | {name: value for name, value in known.items() if value is not None})
 

@@ -10,7 +10,7 @@ from flax import nnx
 
 from tripod_lite.datasets import from_images
 from tripod_lite.legs import quantize
-from tripod_lite.metrics import Scores, dci, evaluate, infomec, scores
+from tripod_lite.metrics import Scores, compare, dci, evaluate, infomec, scores
 
 N = 700
 
@@ -62,18 +62,18 @@ def test_scores_are_those_of_the_held_out_rows_each_once():
 def test_a_part_is_used_as_it_is_and_no_more_than_there_is(monkeypatch):
     monkeypatch.setattr(scores, "BATCH", 32)  # the last batch is not full
     train, held_out = colored().split(held_out=70)
-    found = evaluate(Painter(Config()), held_out, dci=False)
+    found = evaluate(Painter(Config()), held_out, everything=False)
     assert found.n == 70
     assert found.nmi == pytest.approx(
         infomec(*(np.asarray(held_out.take(np.arange(70))[1])[:, c] for c in ([0, 1], [0, 1, 0]))).nmi
     )
     assert found.disentanglement is found.completeness is found.informativeness is None
-    assert evaluate(Painter(Config()), train, n=50, dci=False).n == 50
+    assert evaluate(Painter(Config()), train, n=50, everything=False).n == 50
 
 
 def test_continuous_latents_are_scored_as_such():
     ds = colored(4000)
-    found = evaluate(Painter(Config(quantize=False)), ds, dci=False)
+    found = evaluate(Painter(Config(quantize=False)), ds, everything=False)
     assert found.n == 400
     assert found.infom == pytest.approx(1, abs=0.05)
     assert found.infoe == pytest.approx(1, abs=0.1)
@@ -100,13 +100,40 @@ def test_json_keeps_everything_in_plain_numbers():
     assert (back.psnr, back.seed, back.factor_names) == (found.psnr, 3, ("red", "green"))
 
 
+def scored(infom, **others):
+    return Scores(
+        infom, 0.5, 0.75, None, None, None, 20.0, np.eye(2), np.array([True, False]), ("a", "b"), 100, 0, **others
+    )
+
+
 def test_table_for_people():
-    table = repr(
-        Scores(0.25, 0.5, 0.75, None, None, None, 20.0, np.eye(2), np.array([True, False]), ("a", "b"), 100, 0)
-    ).splitlines()
-    assert table[0].split() == ["InfoM", "InfoC", "InfoE", "PSNR", "active", "images"]
-    assert table[1].split() == ["0.250", "0.500", "0.750", "20.00", "dB", "1/2", "100"]
-    assert len(table[0]) == len(table[1])
+    assert repr(scored(0.25)).splitlines() == [
+        "InfoM     0.250",
+        "InfoC     0.500",
+        "InfoE     0.750",
+        "PSNR, dB  20.00",
+        "active    1/2",
+        "images    100",
+    ]
+    lines = repr(scored(0.25, ssim=0.5, intervals={"infom": 0.01, "psnr": 0.2})).splitlines()
+    assert lines[0] == "InfoM     0.250 ± 0.010"
+    assert lines[3:5] == ["PSNR, dB  20.00 ± 0.20", "SSIM      0.500"]
+
+
+def test_table_of_methods_has_students_intervals():
+    # Of 0.2, 0.3, 0.4: mean 0.3, standard deviation 0.1, t with two degrees of freedom 4.303: ± 0.248.
+    table = compare({"ours": [scored(m) for m in (0.2, 0.3, 0.4)], "theirs": [scored(0.9, ssim=1.0)]})
+    assert table.splitlines() == [
+        "          ours           theirs",
+        "InfoM     0.300 ± 0.248  0.900",
+        "InfoC     0.500 ± 0.000  0.500",
+        "InfoE     0.750 ± 0.000  0.750",
+        "PSNR, dB  20.00 ± 0.00   20.00",
+        "SSIM      -              1.000",
+        "seeds     3              1",
+    ]
+    with pytest.raises(ValueError, match="at least one Scores each"):
+        compare({"ours": []})
 
 
 def test_bad_input():

@@ -7,11 +7,9 @@ import numpy.typing as npt
 from jaxtyping import Bool, Float, Int, Shaped
 
 from tripod_lite.checks import check_count
-from tripod_lite.metrics.regression import balanced_cross_entropy
-from tripod_lite.metrics.tables import as_codes, class_numbers, standardized
-
-MAX_LEVELS = 256
-NEIGHBORS = 10
+from tripod_lite.metrics.information import information
+from tripod_lite.metrics.regression import least_losses
+from tripod_lite.metrics.tables import as_codes, level_numbers, one_hot, standardized
 
 
 class InfoMEC(NamedTuple):
@@ -63,22 +61,18 @@ def infomec(
     Source: Hsu et al., *Disentanglement via latent quantization* (NeurIPS 2023), which proposed InfoMEC.
     """
     s, z = as_codes(factors, latents)
-    if discrete:
-        nmi = _discrete_information(s, _level_numbers(z))
-        active = active_latents(_on_grid(z, levels), discrete=True)
-    else:
-        nmi = _continuous_information(s, z)
-        active = active_latents(z, discrete=False)
+    nmi = information(s, z, discrete).normalized
+    active = active_latents(on_grid(z, levels) if discrete else z, discrete)
+    told = float(np.mean(explicitness(s, z, discrete))) if active.any() else 0.0
+    return InfoMEC(*modularity_compactness(nmi, active), told, nmi, active)
+
+
+def modularity_compactness(nmi: Float[np.ndarray, "n_s n_z"], active: Bool[np.ndarray, " n_z"]) -> tuple[float, float]:
+    """InfoM and InfoC of a table of normalized information; both 0 where no latent is active."""
     if not active.any():
-        return InfoMEC(0.0, 0.0, 0.0, nmi, active)
+        return 0.0, 0.0
     relevant = nmi[:, active]
-    return InfoMEC(
-        float(np.mean(concentration(relevant.T))),
-        float(np.mean(concentration(relevant))),
-        float(np.mean(explicitness(s, z, discrete))),
-        nmi,
-        active,
-    )
+    return float(np.mean(concentration(relevant.T))), float(np.mean(concentration(relevant)))
 
 
 def concentration(rows: Float[np.ndarray, "r k"]) -> Float[np.ndarray, " r"]:
@@ -107,18 +101,6 @@ def active_latents(latents: Shaped[np.ndarray, "n n_z"], discrete: bool) -> Bool
     return spread > (0.1 if discrete else spread.max() / 10)
 
 
-def normalized_information(
-    factors: npt.ArrayLike, latents: npt.ArrayLike, discrete: bool = True
-) -> Float[np.ndarray, "n_s n_z"]:
-    """NMI_ij = I(s_i; z_j) / H(s_i), the share of source i that latent j tells, shape (n_s, n_z).
-
-    Discrete latents: the plug-in estimate, from counts. Continuous: from the k = 10 nearest neighbors (Ross 2014), on
-    standardized latents. Arguments and errors as for `infomec`.
-    """
-    s, z = as_codes(factors, latents)
-    return _discrete_information(s, _level_numbers(z)) if discrete else _continuous_information(s, z)
-
-
 def explicitness(
     s: Int[np.ndarray, "n n_s"], z: Shaped[np.ndarray, "n n_z"], discrete: bool = True
 ) -> Float[np.ndarray, " n_s"]:
@@ -127,27 +109,30 @@ def explicitness(
     H_z is the cross-entropy of logistic regression from all latents (one-hot where discrete, else standardized), fitted
     and measured on the same samples, every class weighing the same. H∅ is that of constant inputs: log K for K classes.
     """
-    x = _one_hot(_level_numbers(z)) if discrete else standardized(z)
+    return explicitness_of_losses(s, sample_losses(s, z, discrete))
+
+
+def sample_losses(
+    s: Int[np.ndarray, "n n_s"], z: Shaped[np.ndarray, "n n_z"], discrete: bool
+) -> Float[np.ndarray, "n n_s"]:
+    """The cross-entropy of `explicitness` sample by sample, in nats, shape (n, n_s)."""
+    return least_losses(one_hot(level_numbers(z))[0] if discrete else standardized(z), s)
+
+
+def explicitness_of_losses(
+    s: Int[np.ndarray, "n n_s"], losses: Float[np.ndarray, "n n_s"], weights: Float[np.ndarray, " n"] | None = None
+) -> Float[np.ndarray, " n_s"]:
+    """`explicitness` of the losses of each sample, which count by the weights, shape (n,); by default all the same."""
+    weights = np.ones(len(s)) if weights is None else weights
     scores = []
-    for column in s.T:
-        y, classes = class_numbers(column)
-        scores.append(1 - balanced_cross_entropy(x, y) / np.log(classes))
-    return np.clip(scores, 0, 1)  # round-off only: H_z lies between 0 and H∅
+    for column, loss in zip(s.T, losses.T, strict=True):
+        seen = np.bincount(column, weights)
+        h_z = np.mean((np.bincount(column, weights * loss)[seen > 0]) / seen[seen > 0])
+        scores.append(1 - h_z / np.log(len(seen)))
+    return np.clip(scores, 0, 1)  # H_z is above H∅ by round-off only
 
 
-def _level_numbers(z: Shaped[np.ndarray, "n n_z"]) -> Int[np.ndarray, "n n_z"]:
-    """The latents' values numbered, column by column."""
-    columns = [class_numbers(column) for column in z.T]
-    for j, (_, values) in enumerate(columns):
-        if values > MAX_LEVELS:
-            raise ValueError(
-                f"discrete latents must take at most {MAX_LEVELS} values, but latents column {j} takes {values}; "
-                "pass discrete=False for continuous ones"
-            )
-    return np.stack([numbers for numbers, _ in columns], axis=1)
-
-
-def _on_grid(z: Shaped[np.ndarray, "n n_z"], levels: int | None) -> Float[np.ndarray, "n n_z"]:
+def on_grid(z: Shaped[np.ndarray, "n n_z"], levels: int | None) -> Float[np.ndarray, "n n_z"]:
     """Indices of levels as grid values in [-1, 1]; floats are grid values already."""
     if not np.issubdtype(z.dtype, np.integer):
         return z
@@ -155,45 +140,3 @@ def _on_grid(z: Shaped[np.ndarray, "n n_z"], levels: int | None) -> Float[np.nda
     if z.min() < 0 or z.max() > largest:
         raise ValueError(f"latents given as integers are indices from 0 to {largest}, got {z.min()} to {z.max()}")
     return 2 * z / largest - 1
-
-
-def _one_hot(numbers: Int[np.ndarray, "n d"]) -> "scipy.sparse.csr_array":
-    """One row a sample, a 1 for the class in each of the d columns, side by side."""
-    from scipy import sparse
-
-    n, d = numbers.shape
-    sizes = numbers.max(axis=0) + 1
-    columns = numbers + np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    return sparse.csr_array((np.ones(n * d), columns.ravel(), np.arange(0, n * d + 1, d)), shape=(n, int(sizes.sum())))
-
-
-def _discrete_information(s: Int[np.ndarray, "n n_s"], z: Int[np.ndarray, "n n_z"]) -> Float[np.ndarray, "n_s n_z"]:
-    """Every table of counts at once: a product of two one-hot matrices, cut into n_s × n_z blocks."""
-    n = len(s)
-    counts = (_one_hot(s).T @ _one_hot(z)).toarray()
-    cuts = [np.cumsum(table.max(axis=0) + 1)[:-1] for table in (s, z)]
-    nmi = np.zeros((s.shape[1], z.shape[1]))
-    for i, stripe in enumerate(np.split(counts, cuts[0])):
-        for j, block in enumerate(np.split(stripe, cuts[1], axis=1)):
-            joint = block / n
-            p, q = joint.sum(axis=1), joint.sum(axis=0)
-            there = joint > 0
-            information = np.sum(joint[there] * np.log(joint[there] / np.outer(p, q)[there]))
-            nmi[i, j] = information / -np.sum(p * np.log(p))
-    return np.where(nmi > 1e-12, nmi, 0.0)  # round-off must not look like a preference
-
-
-def _continuous_information(
-    s: Int[np.ndarray, "n n_s"], z: Shaped[np.ndarray, "n n_z"]
-) -> Float[np.ndarray, "n_s n_z"]:
-    from sklearn.feature_selection import mutual_info_classif
-
-    if len(s) <= NEIGHBORS:
-        raise ValueError(f"continuous latents need more than {NEIGHBORS} samples, got {len(s)}")
-    z = standardized(z)
-    nmi = np.zeros((s.shape[1], z.shape[1]))
-    for i, column in enumerate(s.T):
-        p = np.bincount(column) / len(column)
-        information = mutual_info_classif(z, column, discrete_features=False, n_neighbors=NEIGHBORS, random_state=0)
-        nmi[i] = information / -np.sum(p * np.log(p))
-    return nmi

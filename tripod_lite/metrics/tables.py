@@ -4,6 +4,8 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float, Int, Shaped
 
+MAX_LEVELS = 256
+
 
 def as_table(name: str, values: npt.ArrayLike) -> Shaped[np.ndarray, "n d"]:
     """Values as a finite numeric matrix, one row a sample; integers stay integers.
@@ -68,3 +70,30 @@ def standardized(z: Shaped[np.ndarray, "n n_z"]) -> Float[np.ndarray, "n n_z"]:
     """Each column with mean 0 and standard deviation 1; a constant column becomes 0."""
     deviation = z.std(axis=0)
     return (z - z.mean(axis=0)) / np.where(deviation > 0, deviation, 1.0)
+
+
+def level_numbers(z: Shaped[np.ndarray, "n n_z"]) -> Int[np.ndarray, "n n_z"]:
+    """The values of discrete latents numbered, column by column.
+
+    Raises:
+        ValueError: a latent takes more than 256 values.
+    """
+    columns = [class_numbers(column) for column in z.T]
+    for j, (_, values) in enumerate(columns):
+        if values > MAX_LEVELS:
+            raise ValueError(
+                f"discrete latents must take at most {MAX_LEVELS} values, but latents column {j} takes {values}; "
+                "pass discrete=False for continuous ones"
+            )
+    return np.stack([numbers for numbers, _ in columns], axis=1)
+
+
+def one_hot(numbers: Int[np.ndarray, "n d"]) -> "tuple[scipy.sparse.csr_array, Int[np.ndarray, ' d']]":
+    """One row a sample, a 1 for the class in each of the d columns, side by side; and where each of them starts."""
+    from scipy import sparse
+
+    n, d = numbers.shape
+    ends = np.cumsum(numbers.max(axis=0) + 1)
+    starts = np.concatenate([[0], ends[:-1]])
+    places = (numbers + starts).ravel()
+    return sparse.csr_array((np.ones(n * d), places, np.arange(0, n * d + 1, d)), shape=(n, int(ends[-1]))), starts
