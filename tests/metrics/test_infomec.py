@@ -1,6 +1,7 @@
 """InfoMEC against values worked out on paper, slow versions and scikit-learn."""
 
 import math
+import warnings
 
 import jaxtyping
 import numpy as np
@@ -233,6 +234,87 @@ def test_explicitness_equals_scikit_learns(discrete):
         likelihood = model.predict_proba(x)[np.arange(len(y)), y]
         expected.append(1 + omega @ np.log(likelihood) / np.log(y.max() + 1))
     assert explicitness(s, z, discrete) == pytest.approx(np.array(expected), abs=1e-4)
+
+
+def test_explicitness_equals_scikit_learns_on_a_larger_code():
+    """Sources of 3, 5 and 8 classes, unbalanced, and six latents of twelve levels."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import OneHotEncoder
+    from threadpoolctl import threadpool_limits
+
+    rng = np.random.default_rng(5)
+    s = np.stack([np.minimum(rng.integers(0, k + 2, 1500), k - 1) for k in (3, 5, 8)], axis=1)
+    mix = s @ rng.normal(size=(3, 6)) + 3 * rng.normal(size=(1500, 6))
+    z = np.clip(np.round((mix - mix.mean(axis=0)) / mix.std(axis=0) * 2.5), -6, 5).astype(int) + 6
+    x = OneHotEncoder(drop="first").fit_transform(z)
+    expected = []
+    for y in s.T:
+        model = LogisticRegression(C=np.inf, class_weight="balanced", tol=1e-5, max_iter=2000)
+        with threadpool_limits(1):
+            model.fit(x, y)
+        loss = -np.log(model.predict_proba(x)[np.arange(len(y)), y])
+        expected.append(1 - np.mean([loss[y == k].mean() for k in np.unique(y)]) / np.log(y.max() + 1))
+    assert 0.1 < min(expected) < max(expected) < 0.9
+    assert explicitness(s, z) == pytest.approx(np.array(expected), abs=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_modularity_and_compactness_equal_the_loops(seed):
+    s, z = random_code(seed, n=60)
+    z[:, 1] = [3] * 55 + [0] * 5  # not active
+    scores = infomec(s, z)
+    assert scores.active.tolist() == [True, False, True, True]
+    nmi = [[slow_information(a, b) / slow_information(a, a) for b in z.T[[0, 2, 3]]] for a in s.T]
+    infom = np.mean([(max(c) / sum(c) - 1 / 3) / (1 - 1 / 3) for c in zip(*nmi, strict=True)])
+    infoc = np.mean([(max(r) / sum(r) - 1 / 3) / (1 - 1 / 3) for r in nmi])
+    assert scores[:2] == pytest.approx((infom, infoc), abs=1e-6)
+
+
+@given(seed=st.integers(0, 2**16))
+@settings(max_examples=10, deadline=None)
+def test_noise_stays_in_range(seed):
+    rng = np.random.default_rng(seed)
+    s = np.stack([rng.permutation(np.arange(60) % k) for k in (3, 4, 5)], axis=1)
+    z = rng.integers(0, rng.integers(2, 7, 4), (60, 4))
+    scores = infomec(s, z, levels=7)
+    assert all(0 <= score <= 1 for score in scores[:3])
+    assert ((scores.nmi >= 0) & (scores.nmi <= 1)).all()
+
+
+def test_few_latents_divide_nothing_by_nothing():
+    s = full_grid(3, 4)
+    with warnings.catch_warnings(), np.errstate(divide="raise", invalid="raise", over="raise"):
+        warnings.simplefilter("error")
+        for discrete in (True, False):
+            assert infomec(s, np.full((12, 2), 0.1), discrete)[:3] == (0, 0, 0)
+            one = infomec(s, np.column_stack([s[:, 0] - 1, np.zeros(12)]), discrete)
+            assert one.active.tolist() == [True, False]
+            assert one[:2] == pytest.approx((1, 1 / 2))
+        assert infomec(s[:, :1], s[:, :1])[:3] == pytest.approx((1, 1, 1), abs=1e-4)  # one source, one latent
+        assert infomec(s[:, :1], s[:, 1:])[:3] == pytest.approx((0, 0, 0), abs=1e-4)
+
+
+def test_a_latent_held_twice_tells_no_more():
+    s = full_grid(3, 4)
+    z = np.column_stack([s[:, 0] % 2, s[:, 1]])
+    once, twice = explicitness(s, z), explicitness(s, z[:, [0, 1, 0, 1]])
+    assert twice == pytest.approx(once, abs=1e-4)
+    # Classes 0 and 2 of source 0 share a level: two of three classes keep a bit.
+    assert once == pytest.approx((1 - 2 / 3 * math.log(2, 3), 1), abs=1e-4)
+
+
+def test_a_level_for_each_sample_tells_all():
+    s = full_grid(3, 4)
+    assert infomec(s, np.arange(12)[:, None]).nmi == pytest.approx(1, abs=1e-12)
+    assert infomec(s, np.arange(12)[:, None])[:3] == pytest.approx((0, 1, 1), abs=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.float32])
+def test_dtypes_do_not_matter(dtype):
+    s = full_grid(2, 2)
+    z = np.column_stack([s[:, 0], s[:, 0] & s[:, 1]])
+    factors = s if dtype == np.float32 else s.astype(dtype)
+    assert infomec(factors, z.astype(dtype))[:3] == pytest.approx(infomec(s, z)[:3], abs=1e-6)
 
 
 def test_constant_inputs_know_only_the_classes():

@@ -1,0 +1,147 @@
+"""The regression of InfoE: its optimum by what makes it one."""
+
+import warnings
+
+import jax
+import numpy as np
+import pytest
+from scipy import sparse
+
+from tripod_lite.metrics.infomec import sample_losses
+from tripod_lite.metrics.regression import TOLERANCE, least_losses
+from tripod_lite.metrics.tables import one_hot
+
+# One shape for nearly all tests, compiled once: 64 samples, up to 16 inputs, three sources of two to four classes.
+N = 64
+
+
+def problem(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs (64, 5) and sources of 2, 3 and 4 unbalanced classes, which overlap."""
+    rng = np.random.default_rng(seed)
+    s = np.stack([rng.permutation(np.arange(N) ** 2 // 16 % k) for k in (2, 3, 4)], axis=1)
+    return s @ rng.normal(size=(3, 5)) + 2 * rng.normal(size=(N, 5)), s
+
+
+def weights(y: np.ndarray) -> np.ndarray:
+    """Every class the same, all together 1."""
+    counts = np.bincount(y)
+    return 1 / (len(counts) * counts[y])
+
+
+def balanced(losses: np.ndarray, s: np.ndarray) -> np.ndarray:
+    return np.array([weights(y) @ loss for y, loss in zip(s.T, losses.T, strict=True)])
+
+
+def losses_of(w: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    logits = x @ w[1:] + w[0]
+    return np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(y)), y]
+
+
+def test_one_discrete_latent_by_hand():
+    # A table of one latent is saturated: p(s | level) is the share of the class's weight among all at the level.
+    rng = np.random.default_rng(0)
+    z = np.repeat(np.arange(4), 16)[:, None]
+    s = np.stack([rng.permutation(np.arange(N) % k) for k in (2, 3, 4)], axis=1)
+    losses = least_losses(one_hot(z)[0], s)
+    for y, loss in zip(s.T, losses.T, strict=True):
+        omega = weights(y)
+        joint = [omega[(y == k) & (z[:, 0] == v)].sum() for k, v in zip(y, z[:, 0], strict=True)]
+        share = joint / np.array([omega[z[:, 0] == v].sum() for v in z[:, 0]])
+        assert loss == pytest.approx(-np.log(share), abs=0.02)
+        assert omega @ loss == pytest.approx(omega @ -np.log(share), abs=2 * TOLERANCE)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_other_weights_do_better(seed):
+    x, s = problem(seed)
+    least = balanced(least_losses(x, s), s)
+    assert (least < np.log([2, 3, 4])).all()
+    rng = np.random.default_rng(seed)
+    for y, best in zip(s.T, least, strict=True):
+        for size in (0.01, 0.1, 0.3, 1.0):
+            for _ in range(5):
+                w = size * rng.normal(size=(6, y.max() + 1))
+                assert best <= weights(y) @ losses_of(w, x, y) + TOLERANCE
+
+
+def test_it_is_as_low_as_scipy_gets():
+    from scipy.optimize import minimize
+
+    x, s = problem()
+    least = balanced(least_losses(x, s), s)
+    for y, best in zip(s.T, least, strict=True):
+        k = y.max() + 1
+        found = minimize(lambda w, y=y, k=k: weights(y) @ losses_of(w.reshape(6, k), x, y), np.zeros(6 * k))
+        assert best == pytest.approx(found.fun, abs=1e-5)
+
+
+def test_the_gradient_vanishes():
+    # For two classes the losses tell it all: p = exp(-loss), and the gradient is Σ_i ω_i (1 - p_i) (±1) (1, x_i).
+    x, s = problem()
+    y, loss = s[:, 0], least_losses(x, s)[:, 0]
+    x = np.column_stack([np.ones(N), (x - x.mean(axis=0)) / x.std(axis=0)])
+    at_zero = x.T @ (weights(y) * 0.5 * np.where(y == 1, -1, 1))
+    gradient = x.T @ (weights(y) * -np.expm1(-loss) * np.where(y == 1, -1, 1))
+    assert np.abs(at_zero).max() > 0.1
+    assert np.abs(gradient).max() < 2e-3
+
+
+def test_separable_classes_leave_nothing():
+    s = np.stack(np.meshgrid(*map(np.arange, (2, 3, 4)), indexing="ij"), axis=-1).reshape(-1, 3)
+    s = np.vstack([s, s, s[:16]])
+    with warnings.catch_warnings(), np.errstate(divide="raise", invalid="raise", over="raise"):
+        warnings.simplefilter("error")
+        for losses in (sample_losses(s, s, True), least_losses(np.eye(4)[s[:, 2]] * 5, s[:, [2, 2, 2]])):
+            assert (balanced(losses, s if losses.shape[1] == 3 else s[:, [2]]) < 1e-3).all()
+            assert (losses >= 0).all()
+
+
+def test_separable_continuous_classes_leave_nothing():
+    rng = np.random.default_rng(0)
+    s = np.stack([rng.permutation(np.arange(N) % 2) for _ in range(3)], axis=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        losses = sample_losses(s, s + 0.2 * rng.uniform(-1, 1, s.shape), False)
+    assert (balanced(losses, s) < 1e-3).all()
+
+
+def test_inputs_that_add_nothing_change_nothing():
+    x, s = problem()
+    losses = least_losses(x, s)
+    more = np.hstack([x, x[:, :2], np.full((N, 1), 3.0), np.zeros((N, 1)), x @ np.ones((5, 1))])
+    assert least_losses(more, s) == pytest.approx(losses, abs=0.02)
+    assert balanced(least_losses(more, s), s) == pytest.approx(balanced(losses, s), abs=2 * TOLERANCE)
+
+
+def test_units_do_not_matter():
+    x, s = problem()
+    moved = x @ np.random.default_rng(0).normal(size=(5, 5)) * [1, 10, 0.1, 1, 1] + 7
+    assert balanced(least_losses(moved, s), s) == pytest.approx(balanced(least_losses(x, s), s), abs=2 * TOLERANCE)
+
+
+def test_sparse_inputs_are_inputs():
+    _, s = problem()
+    x = one_hot(np.random.default_rng(0).integers(0, 4, (N, 3)))[0]
+    assert sparse.issparse(x)
+    dense = least_losses(x.toarray(), s)
+    assert least_losses(x, s) == pytest.approx(dense, abs=1e-3)
+
+
+def test_each_source_by_itself():
+    """Sources of fewer classes are padded; that must not be seen."""
+    x, s = problem()
+    together = least_losses(x, s)
+    for i in range(3):
+        alone = least_losses(x, s[:, [i] * 3])
+        assert alone[:, 0] == pytest.approx(together[:, i], abs=1e-3)
+    assert least_losses(x[::-1], s[::-1])[::-1] == pytest.approx(together, abs=0.02)
+
+
+def test_double_precision_elsewhere_changes_nothing():
+    x, s = problem()
+    before = least_losses(x, s)
+    with jax.enable_x64(True):
+        after = least_losses(x, s)
+        assert jax.numpy.ones(1).dtype == np.float64  # as it was
+    assert after.dtype == before.dtype == np.float64
+    assert after == pytest.approx(before, abs=1e-6)
