@@ -162,3 +162,9 @@ def test_dtypes_do_not_matter():
 def test_bad_input(error, match, factors, latents):
     with pytest.raises(error, match=match):
         dci(factors, latents)
+
+
+def test_only_the_order_of_a_latents_values_matters():
+    s = np.random.default_rng(0).integers(0, 2, (300, 1))
+    for z in (1e9 + s, s + 2**30, 1e39 * (s + 1.0)):  # single precision, of the forests, cannot hold them
+        assert dci(s, z) == dci(s, s)

@@ -147,3 +147,8 @@ def test_bad_input_of_ssim(error, match, a, b):
 def test_bad_input(error, match, a, b):
     with pytest.raises(error, match=match):
         psnr(a, b)
+
+
+def test_ssim_of_bright_flat_images_keeps_its_digits():
+    a, b = np.full((1, 16, 16, 3), 0.999), np.full((1, 16, 16, 3), 0.998)
+    assert ssim(a, b) == pytest.approx((2 * 0.999 * 0.998 + 1e-4) / (0.999**2 + 0.998**2 + 1e-4), abs=1e-6)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tripod_lite.metrics import infomec, normalized_information
-from tripod_lite.metrics.infomec import active_latents, concentration, explicitness
+from tripod_lite.metrics.infomec import active_latents, concentration, explicitness, explicitness_of_losses
 from tripod_lite.metrics.regression import least_losses
 
 
@@ -362,3 +362,20 @@ def test_levels_must_be_an_integer(monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the function's own message, as users meet it
     with pytest.raises(TypeError, match=r"levels must be an integer, got 4\.0"):
         infomec(S, Z, levels=4.0)
+
+
+def test_a_resample_without_a_class_keeps_the_number_of_classes():
+    # Two of three classes are left, both with a loss of 0.3 nats: 1 - 0.3 / log 3; with only one of them as well.
+    for rows in ([[0], [2]], [[0], [1]], [[0], [0]]):
+        score = explicitness_of_losses(np.array(rows), np.full((2, 1), 0.3), np.array([3]))
+        assert score == pytest.approx(1 - 0.3 / math.log(3), abs=1e-12)
+
+
+def test_continuous_latents_need_a_value_that_occurs_twice():
+    with pytest.raises(ValueError, match="all of column 0 differ"):
+        infomec(np.arange(12)[:, None], np.random.default_rng(0).normal(size=(12, 1)), discrete=False)
+
+
+def test_levels_are_checked_for_grid_values_too():
+    with pytest.raises(ValueError, match="levels must be at least 2, got 1"):
+        infomec(S, Z / 3, levels=1)

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tripod_lite.metrics import normalized_information
-from tripod_lite.metrics.infomec import explicitness_of_losses
 from tripod_lite.metrics.information import Counts, Information, information
 from tripod_lite.metrics.tables import as_table, level_numbers, standardized
 
@@ -67,19 +66,6 @@ def test_tables_are_blocks():
     assert counts.joint[3:7, ends[2] : ends[3]] == pytest.approx(np.array(table), abs=1e-12)
     assert counts.source[3:7] == pytest.approx(np.bincount(s[:, 1]) / 60, abs=1e-12)
     assert counts.latent[ends[2] : ends[3]] == pytest.approx(np.bincount(z[:, 2]) / 60, abs=1e-12)
-
-
-def test_weights_count_as_repeated_rows():
-    s, z = random_code(1)
-    times = np.random.default_rng(0).integers(0, 4, 60)
-    times[[int(np.argmax(column == v)) for column in (*s.T, *z.T) for v in np.unique(column)]] += 1  # leave none out
-    weighted, repeated = Counts(s, z, times.astype(float)), Counts(np.repeat(s, times, 0), np.repeat(z, times, 0))
-    for name in ("joint", "classes", "levels", "source", "latent"):
-        assert getattr(weighted, name) == pytest.approx(getattr(repeated, name), abs=1e-12)
-    losses = np.random.default_rng(1).random(s.shape)
-    expected = explicitness_of_losses(np.repeat(s, times, 0), np.repeat(losses, times, 0))
-    assert explicitness_of_losses(s, losses, times.astype(float)) == pytest.approx(expected, abs=1e-12)
-    assert not np.allclose(explicitness_of_losses(s, losses), expected, atol=1e-3)
 
 
 @given(seed=st.integers(0, 2**16), n=st.integers(2, 40), n_z=st.integers(1, 4))

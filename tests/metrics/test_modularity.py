@@ -154,3 +154,8 @@ S = full_grid(3, 4)
 def test_bad_input(error, match, factors, latents):
     with pytest.raises(error, match=match):
         modularity_score(factors, latents)
+
+
+def test_constant_continuous_latents_tell_nothing():
+    s = np.random.default_rng(0).integers(0, 4, (300, 2))
+    assert modularity_score(s, np.full((300, 2), 0.1), discrete=False) == 0

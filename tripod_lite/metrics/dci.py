@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float
 
-from tripod_lite.metrics.tables import as_codes
+from tripod_lite.metrics.tables import as_codes, class_numbers
 
 TREES = 100
 DEPTH = 10
@@ -20,7 +20,8 @@ class DCI(NamedTuple):
         disentanglement: D in [0, 1], is each latent important for one source?
         completeness: C in [0, 1], does each source need one latent?
         informativeness: I in [0, 1], mean accuracy of the forests on samples that they have not seen.
-        importance: R_ij of latent j for source i, shape (n_s, n_z); each row sums to 1.
+        importance: R_ij of latent j for source i, shape (n_s, n_z); each row sums to 1, or to 0 where the forest found
+            nothing to split.
     """
 
     disentanglement: float
@@ -53,6 +54,7 @@ def dci(factors: npt.ArrayLike, latents: npt.ArrayLike, seed: int = 0) -> DCI:
     from sklearn.ensemble import RandomForestClassifier
 
     s, z = as_codes(factors, latents)
+    z = np.stack([class_numbers(column)[0] for column in z.T], axis=1)  # ranks: forests compute in single precision
     if len(s) < 10:
         raise ValueError(f"dci needs at least 10 samples, got {len(s)}")
     order = np.random.default_rng(seed).permutation(len(s))

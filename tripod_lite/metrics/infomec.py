@@ -94,7 +94,8 @@ def active_latents(latents: Shaped[np.ndarray, "n n_z"], discrete: bool) -> Bool
     """Which latents vary: those whose interquartile range is above a threshold.
 
     The threshold is 0.1 for discrete latents, on a grid in [-1, 1], and a tenth of the largest interquartile range for
-    continuous ones. Quartiles interpolate linearly. Shapes (n, n_z) to (n_z,).
+    continuous ones. Quartiles interpolate linearly. A latent that leaves one value in less than a quarter of the
+    samples is inactive, however much it tells. Shapes (n, n_z) to (n_z,).
     """
     low, high = np.percentile(latents, [25, 75], axis=0)
     spread = high - low
@@ -109,7 +110,7 @@ def explicitness(
     H_z is the cross-entropy of logistic regression from all latents (one-hot where discrete, else standardized), fitted
     and measured on the same samples, every class weighing the same. H∅ is that of constant inputs: log K for K classes.
     """
-    return explicitness_of_losses(s, sample_losses(s, z, discrete))
+    return explicitness_of_losses(s, sample_losses(s, z, discrete), s.max(axis=0) + 1)
 
 
 def sample_losses(
@@ -120,23 +121,23 @@ def sample_losses(
 
 
 def explicitness_of_losses(
-    s: Int[np.ndarray, "n n_s"], losses: Float[np.ndarray, "n n_s"], weights: Float[np.ndarray, " n"] | None = None
+    s: Int[np.ndarray, "n n_s"], losses: Float[np.ndarray, "n n_s"], classes: Int[np.ndarray, " n_s"]
 ) -> Float[np.ndarray, " n_s"]:
-    """`explicitness` of the losses of each sample, which count by the weights, shape (n,); by default all the same."""
-    weights = np.ones(len(s)) if weights is None else weights
+    """`explicitness` of the losses of each sample; of K classes, shape (n_s,), a resample may lack some."""
     scores = []
-    for column, loss in zip(s.T, losses.T, strict=True):
-        seen = np.bincount(column, weights)
-        h_z = np.mean((np.bincount(column, weights * loss)[seen > 0]) / seen[seen > 0])
-        scores.append(1 - h_z / np.log(len(seen)))
+    for column, loss, k in zip(s.T, losses.T, classes, strict=True):
+        seen = np.bincount(column)
+        h_z = np.mean(np.bincount(column, loss)[seen > 0] / seen[seen > 0])
+        scores.append(1 - h_z / np.log(k))
     return np.clip(scores, 0, 1)  # H_z is above H∅ by round-off only
 
 
 def on_grid(z: Shaped[np.ndarray, "n n_z"], levels: int | None) -> Float[np.ndarray, "n n_z"]:
     """Indices of levels as grid values in [-1, 1]; floats are grid values already."""
+    top = None if levels is None else check_count("levels", levels, 2) - 1
     if not np.issubdtype(z.dtype, np.integer):
         return z
-    largest = max(int(z.max()), 1) if levels is None else check_count("levels", levels, 2) - 1
+    largest = max(int(z.max()), 1) if top is None else top
     if z.min() < 0 or z.max() > largest:
         raise ValueError(f"latents given as integers are indices from 0 to {largest}, got {z.min()} to {z.max()}")
     return 2 * z / largest - 1

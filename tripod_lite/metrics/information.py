@@ -49,7 +49,7 @@ def information(s: Int[np.ndarray, "n n_s"], z: Shaped[np.ndarray, "n n_z"], dis
 class Counts:
     """The contingency tables of all pairs of sources and latents.
 
-    With the one-hot codes of all sources side by side in S, and those of all latents in Z, the one product Sᵀ diag(w) Z
+    With the one-hot codes of all sources side by side in S, and those of all latents in Z, the one product Sᵀ Z
     holds every table as a block.
 
     Attributes:
@@ -64,21 +64,17 @@ class Counts:
         self,
         s: Int[np.ndarray, "n n_s"],
         z: Int[np.ndarray, "n n_z"],
-        weights: Float[np.ndarray, " n"] | None = None,
     ) -> None:
         """Count.
 
         Args:
             s: class numbers, shape (n, n_s).
             z: level numbers, shape (n, n_z).
-            weights: how much each sample counts; by default all the same. Shape (n,).
         """
-        weights = np.full(len(s), 1 / len(s)) if weights is None else weights / weights.sum()
         (sources, self.classes), (latents, self.levels) = one_hot(s), one_hot(z)
-        weighted = sources.multiply(weights[:, None]).tocsr()
-        self.joint = (weighted.T @ latents).toarray()
-        self.source = weighted.sum(axis=0)
-        self.latent = weights @ latents
+        self.joint = (sources.T @ latents).toarray() / len(s)
+        self.source = sources.sum(axis=0) / len(s)
+        self.latent = latents.sum(axis=0) / len(s)
 
 
 def counted_information(counts: Counts) -> Information:
@@ -100,9 +96,14 @@ def _neighbor_information(s: Int[np.ndarray, "n n_s"], z: Shaped[np.ndarray, "n 
 
     if len(s) <= NEIGHBORS:
         raise ValueError(f"continuous latents need more than {NEIGHBORS} samples, got {len(s)}")
+    for i, column in enumerate(s.T):
+        if np.bincount(column).max() < 2:
+            raise ValueError(f"some value of every factor must occur twice, but all of column {i} differ")
     z = standardized(z)
+    moves = z.any(axis=0)  # of a constant, scikit-learn measures the noise that it adds to break ties
     mutual = [
-        mutual_info_classif(z, column, discrete_features=False, n_neighbors=NEIGHBORS, random_state=0) for column in s.T
+        moves * mutual_info_classif(z, column, discrete_features=False, n_neighbors=NEIGHBORS, random_state=0)
+        for column in s.T
     ]
     entropy = [_surprise(np.bincount(column) / len(column)).sum() for column in s.T]
     return Information(np.stack(mutual), np.array(entropy))

@@ -72,7 +72,8 @@ def bootstrap(
         TypeError, ValueError: arguments out of range; whatever the metric raises, as a factor that takes only one value
             in a resample.
 
-    Nearest neighbors do not bear it: a row that is drawn twice is its own neighbor. Use it with discrete latents.
+    Latents given as indices need their number of levels in the metric, since a resample may lack the last one. Nearest
+    neighbors do not bear it: a row that is drawn twice is its own neighbor. Use it with discrete latents.
 
     Source: Efron, *Bootstrap methods: another look at the jackknife* (Annals of Statistics, 1979).
     """

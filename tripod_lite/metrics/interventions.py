@@ -11,6 +11,7 @@ from tripod_lite.metrics.tables import as_codes, standardized
 VOTES = 10_000
 TEST_VOTES = 5_000
 GROUP = 64
+ROUND_OFF = 1e-12  # of variances; equal values do not always have 0
 
 
 def factor_vae_score(
@@ -30,7 +31,7 @@ def factor_vae_score(
 
     In [0, 1]; about 1/n_s by chance, 0 where no latent is active. It rewards that each source has a latent that moves
     only with it; other latents may hold the source as well, so it is blind to compactness, and to leaks that leave the
-    order of the variances alone. Of latents with the same least variance the first is taken.
+    order of the variances alone. Of latents with the same least variance one is drawn.
 
     Args:
         factors: sources s, integers, shape (n, n_s). Only equality of values matters.
@@ -58,7 +59,9 @@ def factor_vae_score(
         mine = np.flatnonzero(held == i)
         first = rng.integers(len(s), size=(len(mine), 1))
         rows = _draw_alike(s[:, i], np.repeat(first, group, axis=1), rng)
-        least[mine] = np.stack([column[rows].var(axis=1) for column in z.T], axis=1).argmin(axis=1)
+        spread = np.stack([column[rows].var(axis=1) for column in z.T], axis=1)
+        tied = spread <= spread.min(axis=1, keepdims=True) + ROUND_OFF
+        least[mine] = np.where(tied, rng.random(spread.shape), -1.0).argmax(axis=1)
     votes = np.zeros((z.shape[1], s.shape[1]), int)
     np.add.at(votes, (least[:VOTES], held[:VOTES]), 1)
     return float(np.mean(votes.argmax(axis=1)[least[VOTES:]] == held[VOTES:]))
@@ -72,7 +75,8 @@ def beta_vae_score(factors: npt.ArrayLike, latents: npt.ArrayLike, *, group: int
     5 000 others.
 
     In [0, 1]; about 1/n_s by chance. It rewards that the sizes of the latents' changes tell the held source linearly.
-    No latent needs to stand for one source alone, and the last source may be told by elimination.
+    No latent needs to stand for one source alone, and the last source may be told by elimination. All latents are used;
+    one source is always told.
 
     Args:
         factors: sources s, integers, shape (n, n_s). Only equality of values matters.

@@ -13,9 +13,10 @@ def modularity_score(factors: npt.ArrayLike, latents: npt.ArrayLike, discrete: b
 
     With m_ij = I(s_i; z_j) and θ_j = max_i m_ij, the mean over j of 1 - (Σ_i m_ij² - θ_j²)/(θ_j² (n_s - 1)). In [0, 1].
     It rewards modularity: 1 where every latent tells of one source. A latent that tells nothing of any source counts 0,
-    so that unused latents cost, unlike in InfoM. It is blind to compactness and explicitness, and the squares forgive
-    leaks: a latent with a tenth of its best source's information on every other one gets 0.99. With one source, a
-    latent that tells anything of it gets 1.
+    so that constant latents cost, unlike in InfoM. But information estimated from samples is hardly ever 0: latents
+    that move and tell nothing get a score of noise, often above a half. It is blind to compactness and explicitness,
+    and the squares forgive leaks: a latent with a tenth of its best source's information on every other one gets 0.99.
+    With one source, a latent that tells anything of it gets 1.
 
     Args:
         factors: sources s, integers, shape (n, n_s). Only equality of values matters.

@@ -36,7 +36,9 @@ def least_losses(x: Any, s: Int[np.ndarray, "n n_s"]) -> Float[np.ndarray, "n n_
     The objectives are convex. L-BFGS (Optax) with backtracking finds the optima, in the coordinates V with W = T V,
     where the columns of x T are orthonormal: there it takes a tenth of the steps. It stops when half of g·H⁻¹g, which
     estimates what is left to gain, is below 2e-6 nats, H⁻¹ being L-BFGS's own. The search is in single precision, the
-    losses are computed in double.
+    losses are computed in double. Directions in which x has less than 1e-5 of its largest spread are left out, so
+    columns should be on one scale. Where noise nearly separates classes, as with few samples and many levels, optima
+    lie far out and the estimate of what is left is too small: the loss can then be some thousandths too large.
     """
     from scipy import sparse
 

@@ -190,7 +190,7 @@ def evaluate(
         seed: of the scores and intervals that draw.
         everything: whether to compute all scores, and intervals, or only InfoMEC and PSNR, which takes a third of the
             time.
-        resamples: of the bootstrap, for the intervals of the scores that come from counts; 0 for no intervals.
+        resamples: of the bootstrap, for the intervals, at least 2; 0 for no intervals.
 
     Returns:
         `Scores`. Latents are discrete for the metrics where `model.config.quantize` is on.
@@ -209,7 +209,7 @@ def evaluate(
     """
     check_count("n", n, 1)
     check_count("seed", seed, 0)
-    check_count("resamples", resamples, 0)
+    check_count("resamples", resamples, 2 if resamples else 0)
     held_out = ds.split()[1] if ds.part == "all" else ds
     n = min(n, len(held_out))
     factors, latents, images = _encode_and_compare(model, held_out, n, ssim=everything)
@@ -235,7 +235,7 @@ def _latent_scores(
     grid = on_grid(z, None) if discrete else z
     active = active_latents(grid, discrete)
     told = information(s, z, discrete)
-    losses = sample_losses(s, z, discrete) if active.any() else None
+    losses, classes = sample_losses(s, z, discrete) if active.any() else None, s.max(axis=0) + 1
 
     def of_counts(rows: np.ndarray) -> list[float]:
         counts = Counts(s[rows], numbers[rows])
@@ -244,7 +244,7 @@ def _latent_scores(
         return [*pair, np.mean(gap(found.normalized)), modularity_of_information(found.mutual), sap_of_counts(counts)]
 
     def infoe(rows: np.ndarray | slice) -> float:
-        return 0.0 if losses is None else float(np.mean(explicitness_of_losses(s[rows], losses[rows])))
+        return 0.0 if losses is None else float(np.mean(explicitness_of_losses(s[rows], losses[rows], classes)))
 
     fields: dict[str, Any] = dict(zip(("infom", "infoc"), modularity_compactness(told.normalized, active), strict=True))
     fields |= {"infoe": infoe(slice(None)), "nmi": told.normalized, "active": active}

@@ -68,8 +68,8 @@ def as_codes(
 
 def standardized(z: Shaped[np.ndarray, "n n_z"]) -> Float[np.ndarray, "n n_z"]:
     """Each column with mean 0 and standard deviation 1; a constant column becomes 0."""
-    deviation = z.std(axis=0)
-    return (z - z.mean(axis=0)) / np.where(deviation > 0, deviation, 1.0)
+    moves = z.max(axis=0) > z.min(axis=0)
+    return np.where(moves, z - z.mean(axis=0), 0.0) / np.where(moves, z.std(axis=0), 1.0)
 
 
 def level_numbers(z: Shaped[np.ndarray, "n n_z"]) -> Int[np.ndarray, "n n_z"]:
