@@ -24,7 +24,7 @@ def ray_through(u, v, azimuth):
     return p.orbit_ray(jnp.array(u), jnp.array(v), azimuth=jnp.array(azimuth), distance=7.0, height=2.0, focal=2.2)
 
 
-def points(ray, nearest=2.0, farthest=5.0, n=30_001):
+def points(ray, nearest=1.5, farthest=5.0, n=35_001):
     """Points along a ray, (n,) each; the solids of these tests lie between these t."""
     t = np.linspace(nearest, farthest, n)
     origin, direction = np.array(ray[:3]), np.array(ray[3:])
