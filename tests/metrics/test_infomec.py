@@ -8,15 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from known_codes import full_grid, random_code
 
 from tripod_lite.metrics import infomec, normalized_information
 from tripod_lite.metrics.infomec import active_latents, concentration, explicitness, explicitness_of_losses
 from tripod_lite.metrics.regression import least_losses
-
-
-def full_grid(*sizes: int) -> np.ndarray:
-    """Every combination of factor values once: sources that are exactly independent."""
-    return np.stack(np.meshgrid(*map(np.arange, sizes), indexing="ij"), axis=-1).reshape(-1, len(sizes))
 
 
 def entropy(*p: float) -> float:
@@ -32,13 +28,6 @@ def slow_information(s: np.ndarray, z: np.ndarray) -> float:
             if joint > 0:
                 total += joint * math.log(joint / (np.mean(s == a) * np.mean(z == b)))
     return total
-
-
-def random_code(seed: int, n: int = 400) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    s = np.stack([rng.integers(0, k, n) for k in (3, 4, 5)], axis=1)
-    mix = s @ rng.normal(size=(3, 4)) + 0.5 * rng.normal(size=(n, 4))
-    return s, np.clip(np.round(mix), -3, 3).astype(int) + 3
 
 
 def test_a_latent_for_each_source_scores_one():
@@ -157,7 +146,7 @@ def test_independent_noise_scores_near_zero():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_fast_information_equals_the_double_loop(seed):
-    s, z = random_code(seed)
+    s, z = random_code(seed, n=400)
     slow = np.array([[slow_information(a, b) / slow_information(a, a) for b in z.T] for a in s.T])
     assert normalized_information(s, z) == pytest.approx(slow, abs=1e-12)
 
@@ -178,7 +167,7 @@ def test_names_and_order_do_not_matter(seed, data):
 
 
 def test_indices_and_grid_values_agree():
-    s, z = random_code(0)
+    s, z = random_code(0, n=400)
     as_indices, as_values = infomec(s, z, levels=7), infomec(s, (2 * z / 6 - 1).astype(np.float32))
     assert as_indices[:3] == as_values[:3]
     assert as_indices.active.tolist() == as_values.active.tolist()
@@ -221,7 +210,7 @@ def test_explicitness_equals_scikit_learns(discrete):
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
     from threadpoolctl import threadpool_limits
 
-    s, z = random_code(3)
+    s, z = random_code(3, n=400)
     s[s[:, 1] >= 2, 1] -= 1  # unbalanced classes
     x = (OneHotEncoder(sparse_output=False) if discrete else StandardScaler()).fit_transform(z)
     expected = []
@@ -327,7 +316,7 @@ def test_regression_says_when_it_did_not_get_there(monkeypatch):
     from tripod_lite.metrics import regression
 
     monkeypatch.setattr(regression, "MAX_ITERATIONS", 2)
-    s, z = random_code(0)
+    s, z = random_code(0, n=400)
     with pytest.warns(RuntimeWarning, match=r"source \d stopped after 2 iterations with about .* nats to gain"):
         explicitness(s, z)
 

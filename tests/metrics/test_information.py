@@ -7,22 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from known_codes import full_grid, random_code
 
 from tripod_lite.metrics import normalized_information
 from tripod_lite.metrics.information import Counts, Information, information
 from tripod_lite.metrics.tables import as_table, level_numbers, standardized
-
-
-def full_grid(*sizes: int) -> np.ndarray:
-    """Every combination of factor values once: sources that are exactly independent."""
-    return np.stack(np.meshgrid(*map(np.arange, sizes), indexing="ij"), axis=-1).reshape(-1, len(sizes))
-
-
-def random_code(seed: int, n: int = 60) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    s = np.stack([rng.integers(0, k, n) for k in (3, 4, 5)], axis=1)
-    mix = s @ rng.normal(size=(3, 4)) + 0.5 * rng.normal(size=(n, 4))
-    return s, level_numbers(np.clip(np.round(mix), -3, 3).astype(int))
 
 
 def test_information_in_nats():
@@ -52,6 +41,7 @@ def test_all_pairs_equal_scikit_learns(seed):
     from sklearn.metrics import mutual_info_score
 
     s, z = random_code(seed, n=500)
+    z = level_numbers(z)
     found = information(s, z, True)
     assert found.mutual == pytest.approx(np.array([[mutual_info_score(a, b) for b in z.T] for a in s.T]), abs=1e-12)
     assert found.entropy == pytest.approx(np.array([mutual_info_score(a, a) for a in s.T]), abs=1e-12)
@@ -59,6 +49,7 @@ def test_all_pairs_equal_scikit_learns(seed):
 
 def test_tables_are_blocks():
     s, z = random_code(0)
+    z = level_numbers(z)
     counts = Counts(s, z)
     assert counts.classes.tolist() == [0, 3, 7]
     table = [[np.mean((s[:, 1] == a) & (z[:, 2] == b)) for b in range(z[:, 2].max() + 1)] for a in range(4)]

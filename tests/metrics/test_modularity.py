@@ -7,21 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from known_codes import full_grid, random_code
 
 from tripod_lite.metrics import modularity_score
 from tripod_lite.metrics.modularity import modularity_of_information
-
-
-def full_grid(*sizes: int) -> np.ndarray:
-    """Every combination of factor values once: sources that are exactly independent."""
-    return np.stack(np.meshgrid(*map(np.arange, sizes), indexing="ij"), axis=-1).reshape(-1, len(sizes))
-
-
-def random_code(seed: int, n: int = 60) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    s = np.stack([rng.integers(0, k, n) for k in (3, 4, 5)], axis=1)
-    mix = s @ rng.normal(size=(3, 4)) + 0.5 * rng.normal(size=(n, 4))
-    return s, np.clip(np.round(mix), -3, 3).astype(int) + 3
 
 
 def slow_modularity(s: np.ndarray, z: np.ndarray) -> float:

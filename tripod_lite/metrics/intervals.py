@@ -15,7 +15,7 @@ LEVEL = 0.95
 
 
 class Interval(NamedTuple):
-    """An estimate and how far the truth may be from it.
+    """An estimate and the half width of its interval; what that covers, `bootstrap` and `student` say.
 
     Attributes:
         estimate: a number, or an array of them.
@@ -62,7 +62,8 @@ def bootstrap(
         factors: as the metric takes them, one row a sample.
         latents: likewise.
         resamples: how many times, at least 2.
-        level: the share of cases in which the interval should hold the truth, between 0 and 1.
+        level: the share of cases in which the interval should hold the metric's mean at this number of samples, between
+            0 and 1. For plug-in information it is wider than that needs.
         seed: of the draws.
 
     Returns:
@@ -79,7 +80,7 @@ def bootstrap(
     """
     s, z = np.asarray(factors), np.asarray(latents)
     as_codes(s, z)
-    quantile = _normal_quantile(level)
+    quantile = normal_quantile(level)
 
     def of_rows(rows: Int[np.ndarray, " n"]) -> np.ndarray:
         return np.asarray(metric(s[rows], z[rows]), float)
@@ -105,7 +106,7 @@ def student(values: npt.ArrayLike, *, level: float = LEVEL) -> Interval:
 
     Args:
         values: one a run, shape (runs,), at least two.
-        level: the share of cases in which the interval should hold the truth, between 0 and 1.
+        level: the share of cases in which the interval should hold the mean over all seeds, between 0 and 1.
 
     Returns:
         `Interval(estimate, half_width)`, in the units of the values. The half width is Student's quantile with
@@ -129,10 +130,11 @@ def student(values: npt.ArrayLike, *, level: float = LEVEL) -> Interval:
 
 def mean_half_width(values: Float[np.ndarray, " n"], *, level: float = LEVEL) -> float:
     """Half width of the interval of a mean over many samples, by the normal law; 0 for a single one."""
-    return float(_normal_quantile(level) * values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+    return float(normal_quantile(level) * values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
-def _normal_quantile(level: float) -> float:
+def normal_quantile(level: float = LEVEL) -> float:
+    """How many standard deviations of a normal law hold this share of cases: 1.96 for 0.95."""
     from scipy import stats
 
     return float(stats.norm.ppf((1 + _checked_level(level)) / 2))

@@ -27,8 +27,8 @@ def least_losses(x: Any, s: Int[np.ndarray, "n n_s"]) -> Float[np.ndarray, "n n_
 
     Returns:
         -log softmax(x_i W)[s_i] at the optimum, in nats, shape (n, n_s). Their sum under ω is between 0 and log K,
-        which constant inputs give. Classes that a hyperplane separates have their optimum at infinity; the search stops
-        where little is left to gain.
+        which constant inputs give. Classes that linear functions separate have their optimum at infinity; the search
+        stops where little is left to gain.
 
     Warns:
         RuntimeWarning: an optimum was not reached in 1000 iterations.
@@ -38,7 +38,7 @@ def least_losses(x: Any, s: Int[np.ndarray, "n n_s"]) -> Float[np.ndarray, "n n_
     estimates what is left to gain, is below 2e-6 nats, H⁻¹ being L-BFGS's own. The search is in single precision, the
     losses are computed in double. Directions in which x has less than 1e-5 of its largest spread are left out, so
     columns should be on one scale. Where noise nearly separates classes, as with few samples and many levels, optima
-    lie far out and the estimate of what is left is too small: the loss can then be some thousandths too large.
+    lie far out and the estimate of what is left is too small: the loss was 0.01 nats too large in one such case.
     """
     from scipy import sparse
 

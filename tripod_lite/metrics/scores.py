@@ -24,13 +24,12 @@ from tripod_lite.metrics.infomec import (
     sample_losses,
 )
 from tripod_lite.metrics.information import Counts, counted_information, information
-from tripod_lite.metrics.intervals import RESAMPLES, bootstrap_deviation, mean_half_width, student
+from tripod_lite.metrics.intervals import RESAMPLES, bootstrap_deviation, mean_half_width, normal_quantile, student
 from tripod_lite.metrics.interventions import beta_vae_score, factor_vae_score
 from tripod_lite.metrics.modularity import modularity_of_information
 from tripod_lite.metrics.tables import as_codes, level_numbers
 
 BATCH = 256
-NORMAL_QUANTILE = 1.96  # of the 95 % intervals
 TITLES = {
     "infom": "InfoM",
     "infoc": "InfoC",
@@ -188,8 +187,7 @@ def evaluate(
             of one, used as it is.
         n: how many images, the first ones of that part, each once; all of them where it has fewer.
         seed: of the scores and intervals that draw.
-        everything: whether to compute all scores, and intervals, or only InfoMEC and PSNR, which takes a third of the
-            time.
+        everything: whether to compute all scores, and intervals, or only InfoMEC and PSNR.
         resamples: of the bootstrap, for the intervals, at least 2; 0 for no intervals.
 
     Returns:
@@ -264,7 +262,7 @@ def _latent_scores(
     if discrete:
         names = ("infom", "infoc", "mig", "modularity_score", "sap")
         halves |= dict(zip(names, bootstrap_deviation(of_counts, len(s), resamples, seed), strict=True))
-    return fields, {name: NORMAL_QUANTILE * float(half) for name, half in halves.items()}
+    return fields, {name: normal_quantile() * float(half) for name, half in halves.items()}
 
 
 @nnx.jit
