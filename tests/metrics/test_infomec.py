@@ -312,15 +312,6 @@ def test_constant_inputs_know_only_the_classes():
     assert np.mean([losses[:3].mean(), losses[3], losses[4]]) == pytest.approx(math.log(3), abs=1e-6)
 
 
-def test_regression_says_when_it_did_not_get_there(monkeypatch):
-    from tripod_lite.metrics import regression
-
-    monkeypatch.setattr(regression, "MAX_ITERATIONS", 2)
-    s, z = random_code(0, n=400)
-    with pytest.warns(RuntimeWarning, match=r"source \d stopped after 2 iterations with about .* nats to gain"):
-        explicitness(s, z)
-
-
 S, Z = full_grid(3, 4), full_grid(3, 4)
 
 

@@ -5,8 +5,9 @@ import warnings
 import jax
 import numpy as np
 import pytest
-from scipy import sparse
+from scipy import sparse, special
 
+from tripod_lite.metrics import regression
 from tripod_lite.metrics.infomec import sample_losses
 from tripod_lite.metrics.regression import TOLERANCE, least_losses
 from tripod_lite.metrics.tables import one_hot
@@ -34,7 +35,7 @@ def balanced(losses: np.ndarray, s: np.ndarray) -> np.ndarray:
 
 def losses_of(w: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     logits = x @ w[1:] + w[0]
-    return np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(y)), y]
+    return special.logsumexp(logits, axis=1) - logits[np.arange(len(y)), y]
 
 
 def test_one_discrete_latent_by_hand():
@@ -73,6 +74,86 @@ def test_it_is_as_low_as_scipy_gets():
         k = y.max() + 1
         found = minimize(lambda w, y=y, k=k: weights(y) @ losses_of(w.reshape(6, k), x, y), np.zeros(6 * k))
         assert best == pytest.approx(found.fun, abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def nearly_separable() -> tuple[np.ndarray, np.ndarray]:
+    """Ten noisy latents of 12 levels and a source of 5 classes: the optimum has logits in the thousands."""
+    rng = np.random.default_rng(0)
+    sizes = np.array([4, 6, 5])
+    s = np.stack([rng.integers(0, k, 4000) for k in sizes], axis=1)
+    z = (2 * s / (sizes - 1) - 1) @ rng.normal(size=(3, 10)) + 0.4 * rng.normal(size=(4000, 10))
+    return np.rint((np.tanh(z) + 1) / 2 * 11).astype(int), s[:, [2]]
+
+
+def by_newton(x: np.ndarray, y: np.ndarray) -> float:
+    """The least balanced loss by Newton's method from 0, the Hessian summed class by class; x has full rank."""
+    omega, k, d = weights(y), y.max(), x.shape[1]
+    w = np.zeros((k, d))  # the last class has weights 0
+    loss = lambda w: omega @ losses_of(np.pad(w.T, ((1, 0), (0, 1))), x, y)  # noqa: E731
+    for _ in range(100):
+        p = special.softmax(np.pad(x @ w.T, ((0, 0), (0, 1))), axis=1)[:, :k]
+        gradient = ((p - np.eye(k + 1)[y][:, :k]) * omega[:, None]).T @ x
+        hessian = np.zeros((k, d, k, d))
+        for a, b in np.ndindex(k, k):
+            hessian[a, :, b] = (x * (omega * p[:, a] * ((a == b) - p[:, b]))[:, None]).T @ x
+        step = np.linalg.solve(hessian.reshape(k * d, k * d) + 1e-14 * np.eye(k * d), gradient.ravel()).reshape(k, d)
+        rates = 2.0 ** np.arange(-8, 5)
+        w = w - rates[np.argmin([loss(w - rate * step) for rate in rates])] * step
+        if np.vdot(gradient, step) < 2e-7:
+            return loss(w)
+    raise AssertionError("Newton's method did not end")
+
+
+def test_the_optimum_is_reached_where_noise_nearly_separates_classes(nearly_separable):
+    z, s = nearly_separable
+    x, starts = one_hot(z)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        least = balanced(least_losses(x, s), s)
+    # One level of each latent is what the intercept makes superfluous.
+    least_by_newton = by_newton(np.column_stack([np.delete(x.toarray(), starts, axis=1), np.ones(len(s))]), s[:, 0])
+    assert least == pytest.approx(least_by_newton, abs=TOLERANCE)
+
+
+def test_a_thin_margin_is_found():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(500, 3))
+    x = x[np.abs(x[:, 0]) > 2e-4]
+    y = (x[:, 0] > 0).astype(int)
+    # Alike but for the last two digits, so that its direction is nearly the first one.
+    x = np.column_stack([x, x[:, 0] + 0.02 * rng.normal(size=len(x))])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        losses = least_losses(x, y[:, None])
+    assert balanced(losses, y[:, None]) < TOLERANCE
+
+
+def test_it_says_when_it_did_not_get_there(nearly_separable, monkeypatch):
+    z, s = nearly_separable
+    monkeypatch.setattr(regression, "NEWTON_STEPS", 2)
+    with pytest.warns(RuntimeWarning, match=r"source 0: 2 Newton steps left about .* nats to gain"):
+        least_losses(one_hot(z)[0], s)
+
+
+def test_the_hessian_is_the_second_derivative():
+    rng = np.random.default_rng(0)
+    x, y = sparse.csr_array(rng.normal(size=(20, 3)) * (rng.random((20, 3)) < 0.7)), rng.integers(0, 3, 20)
+    omega, basis, v = weights(y), rng.normal(size=(3, 2)), rng.normal(size=(2, 2))
+
+    def objective(v):
+        logits = jax.numpy.pad(x.toarray() @ basis @ v.T, ((0, 0), (0, 1)))
+        return -(omega * jax.nn.log_softmax(logits)[np.arange(20), y]).sum()
+
+    with jax.enable_x64(True):
+        true = np.asarray(jax.jit(jax.hessian(objective))(v)).reshape(4, 4)
+    p = regression._losses(np.pad(x @ basis @ v.T, ((0, 0), (0, 1))), y)[1]
+    assert regression._hessian(regression._pairs(x), basis, omega, p) == pytest.approx(true, abs=1e-12)
+
+
+@pytest.mark.parametrize(("minimum", "rate"), [(1.0, 1), (5.0, 4), (0.3, 0.25), (1e3, 1024), (1e-4, 2**-13), (-1.0, 0)])
+def test_the_best_rate_is_a_power_of_two(minimum, rate):
+    assert regression._best_rate(lambda x: (x - minimum) ** 2) == rate
 
 
 def test_the_gradient_vanishes():
