@@ -239,7 +239,8 @@ def _gap(
     q = p * (1 + along - (p * along).sum(axis=1, keepdims=True))
     cut = float(omega @ np.maximum(-q, 0).sum(axis=1))
     q = np.maximum(q, 0)
-    bound = float(omega @ entr(q / q.sum(axis=1, keepdims=True)).sum(axis=1))
+    q = q / np.maximum(q.sum(axis=1, keepdims=True), 1)  # 1 and up but for round-off
+    bound = float(omega @ entr(q).sum(axis=1))
     return max(abs(loss - bound), 500 * cut)
 
 
