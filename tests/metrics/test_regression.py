@@ -177,7 +177,7 @@ def test_the_gap_bounds_what_is_left(size):
 
 @pytest.mark.parametrize(("minimum", "rate"), [(1.0, 1), (5.0, 4), (0.3, 0.25), (1e3, 1024), (1e-4, 2**-13), (-1.0, 0)])
 def test_the_best_rate_is_a_power_of_two(minimum, rate):
-    assert regression._best_rate(lambda x: (x - minimum) ** 2) == rate
+    assert regression._best_rate(minimum**2, lambda x: (x - minimum) ** 2) == rate
 
 
 def test_the_gradient_vanishes():

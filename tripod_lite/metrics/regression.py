@@ -191,9 +191,10 @@ def _finish(
             if not np.isfinite(move).all():
                 break
         along = logits_of(move)
-        left = max(float(uphill @ move) / 2, _gap(omega, float(omega @ losses), p, along))
+        loss = float(omega @ losses)
+        left = max(float(uphill @ move) / 2, _gap(omega, loss, p, along))
         logits = logits + along * _best_rate(
-            lambda rate, logits=logits, along=along: omega @ _losses(logits + rate * along, y)[0]
+            loss, lambda rate, logits=logits, along=along: omega @ _losses(logits + rate * along, y)[0]
         )
         losses, p = _losses(logits, y)
         left = min(left, float(omega @ losses))
@@ -254,9 +255,9 @@ def _losses(
     return np.log(total[:, 0]) - logits[np.arange(len(y)), y], odds / total
 
 
-def _best_rate(objective: Callable[[float], float]) -> float:
+def _best_rate(before: float, objective: Callable[[float], float]) -> float:
     """The best power of two for a step along which the objective is convex; 0 if none of 2^-30 and up goes down."""
-    before, rate, best = objective(0.0), 1.0, objective(1.0)
+    rate, best = 1.0, objective(1.0)
     while rate > 2**-30 and ((lower := objective(rate / 2)) < best or best >= before):
         rate, best = rate / 2, lower
     while rate >= 1 and (higher := objective(2 * rate)) < best:
