@@ -102,8 +102,12 @@ class Checkpoints:
         if differences:
             raise ValueError(f"checkpoint_dir {self.directory} belongs to another run ({'; '.join(differences)})")
 
-    def restore(self, like: Any) -> tuple[int, Any, dict[str, list], list[dict[str, float]], float] | None:
-        """(steps done, state, history, pending, seconds) of the newest checkpoint, or None where there is none.
+    def newest(self) -> int | None:
+        """The step of the newest checkpoint, or None where there is none."""
+        return self.manager.latest_step()
+
+    def restore(self, like: Any) -> tuple[int, Any, list[dict[str, list]], float] | None:
+        """(steps done, state, histories, seconds) of the newest checkpoint, or None where there is none.
 
         Args:
             like: a state of the same structure and shapes.
@@ -118,30 +122,26 @@ class Checkpoints:
             step, args=ocp.args.Composite(state=ocp.args.StandardRestore(leaves), history=ocp.args.JsonRestore())
         )
         notes = found.history
-        return step, structure.unflatten(found.state), notes["history"], notes["pending"], notes["seconds"]
+        return step, structure.unflatten(found.state), notes["histories"], notes["seconds"]
 
-    def save(
-        self, step: int, state: Any, history: dict[str, list], pending: list[dict[str, Any]], seconds: float
-    ) -> None:
+    def save(self, step: int, state: Any, histories: list[dict[str, list]], seconds: float) -> None:
         """Save the state after `step` steps. Writing goes on in the background.
 
         Args:
             step: how many steps are done.
             state: a pytree of arrays.
-            history: entries so far.
-            pending: the parts of the loss of each step since the last entry.
+            histories: of each seed.
             seconds: spent so far.
         """
         import orbax.checkpoint as ocp
 
         if step in self.manager.all_steps():
             return
-        parts = [{name: float(value) for name, value in each.items()} for each in pending]
         self.manager.save(
             step,
             args=ocp.args.Composite(
                 state=ocp.args.StandardSave(jax.tree.leaves(state)),
-                history=ocp.args.JsonSave({"history": history, "pending": parts, "seconds": seconds}),
+                history=ocp.args.JsonSave({"histories": histories, "seconds": seconds}),
             ),
         )
 
