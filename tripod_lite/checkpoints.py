@@ -26,7 +26,7 @@ from tripod_lite.autoencoder import Tripod, TripodConfig
 from tripod_lite.checks import check_count
 from tripod_lite.storage import read_arrays, seal, short, write_arrays, write_text
 
-Restored = tuple[int, Any, dict[str, list], list[dict[str, float]], float]
+Histories = list[dict[str, list]]
 
 
 def save(model: Tripod, path: str | Path) -> None:
@@ -75,11 +75,14 @@ def load(path: str | Path) -> Tripod:
     if not (path / "config.json").is_file():
         raise ValueError(f"path must be a directory that tripod_lite.save wrote, but {path} has no config.json")
     try:
-        note = _model_note(path)
-        config = _config_from_json(note["config"])
+        note = json.loads((path / "config.json").read_text())
+        sealed = note if "parameters" in note else None  # until version 0.1.0 it was the configuration alone
+        config = _config_from_json(sealed["config"] if sealed else note)
         model = nnx.eval_shape(lambda: Tripod(config, rngs=nnx.Rngs(0)))
         graph, state = nnx.split(model)
-        parameters = read_arrays(path / note["parameters"], nnx.to_pure_dict(state), note)
+        parameters = read_arrays(
+            path / (sealed["parameters"] if sealed else "parameters"), nnx.to_pure_dict(state), sealed
+        )
     except MemoryError:
         raise
     except Exception as error:  # whatever a damaged file makes Orbax raise
@@ -89,16 +92,18 @@ def load(path: str | Path) -> Tripod:
 
 
 class Checkpoints:
-    """The checkpoints of one run: state, history and time spent, with the run's identity beside them.
+    """The checkpoints of one run: state, histories and time spent, with the run's identity beside them.
 
-    The folder has run.json, the identity; a folder N for the checkpoint after N steps; newest, the number of the
-    newest; and while something is written, saving. A checkpoint that turned out to be damaged is renamed to N.bad.
+    The folder has run.json, the identity; a folder N for the checkpoint after N steps, with state, which is Orbax's, and
+    notes.json; newest, the number of the newest; and while something is written, saving. A checkpoint that turns out to
+    be damaged is renamed to N.bad. Nothing but one renaming makes or removes a checkpoint.
 
     Where there are several processes the first one writes, and all must see the same folder.
 
     Args:
         directory: where they are; made where it does not exist.
-        config, data, seed, steps: the run's identity; `data` is `Dataset.identity()`.
+        config, data, seed, steps: the run's identity; `data` is `Dataset.identity()`, `seed` a list where several are
+            trained at once.
         keep: how many of the newest checkpoints are kept, beside the one of the best score.
 
     Raises:
@@ -112,7 +117,7 @@ class Checkpoints:
         config: TripodConfig,
         *,
         data: dict[str, Any],
-        seed: int,
+        seed: int | list[int],
         steps: int,
         keep: int = 2,
     ):
@@ -150,13 +155,12 @@ class Checkpoints:
         scores = {step: score for step in self.steps() if (score := self._score(step)) is not None}
         return max(scores, key=lambda step: (scores[step], step), default=None)
 
-    def latest_good(self) -> Path | None:
-        """The newest checkpoint, after waiting for one that is being written; None where there is none."""
+    def newest(self) -> int | None:
+        """The step of the newest checkpoint, after waiting for one that is being written; None where there is none."""
         self._settle()
-        steps = self.steps()
-        return self.directory / str(steps[-1]) if steps else None
+        return max(self.steps(), default=None)
 
-    def restore(self, like: Any, step: int | None = None) -> Restored | None:
+    def restore(self, like: Any, step: int | None = None) -> tuple[int, Any, Histories, float] | None:
         """Read the newest good checkpoint.
 
         Damaged ones that are newer are warned of and renamed to N.bad; a newest one that is missing is warned of.
@@ -166,7 +170,7 @@ class Checkpoints:
             step: of the checkpoint to read, instead of the newest good one.
 
         Returns:
-            (steps done, state, history, pending, seconds), or None where there is no checkpoint.
+            (steps done, state, histories, seconds), or None where there is no checkpoint.
 
         Raises:
             ValueError: none can be read, or not the one of that step.
@@ -194,17 +198,9 @@ class Checkpoints:
             assert_equal(candidate if steps else 0, f"the processes see different checkpoints in {self.directory}")
         if not steps:
             return None
-        return candidate, _placed(arrays, like), notes["history"], notes["pending"], notes["seconds"]
+        return candidate, _placed(arrays, like), notes["histories"], notes["seconds"]
 
-    def save(
-        self,
-        step: int,
-        state: Any,
-        history: dict[str, list],
-        pending: list[dict[str, Any]],
-        seconds: float,
-        score: float | None = None,
-    ) -> None:
+    def save(self, step: int, state: Any, histories: Histories, seconds: float, score: float | None = None) -> None:
         """Save the state after `step` steps. It is copied at once and may be donated; writing goes on in background.
 
         A checkpoint that cannot be written (a full disk), or whose state is not finite, is warned of at the next call
@@ -213,8 +209,7 @@ class Checkpoints:
         Args:
             step: how many steps are done.
             state: a pytree of arrays.
-            history: entries so far.
-            pending: the parts of the loss of each step since the last entry.
+            histories: of each seed.
             seconds: spent so far.
             score: of the state, larger is better; the checkpoint with the best one is kept.
         """
@@ -223,8 +218,7 @@ class Checkpoints:
             return
         arrays = [np.array(leaf) for leaf in jax.tree.leaves(state)]
         notes = {
-            "history": {name: np.asarray(values).tolist() for name, values in history.items()},
-            "pending": [{k: np.asarray(v).tolist() for k, v in each.items()} for each in jax.device_get(pending)],
+            "histories": [{k: np.asarray(v).tolist() for k, v in history.items()} for history in histories],
             "seconds": seconds,
             "score": float(score) if score is not None and math.isfinite(score) else None,
         }
@@ -257,8 +251,7 @@ class Checkpoints:
         saving = self.directory / "saving"
         try:
             write_arrays(saving / str(step) / "state", arrays)
-            (saving / str(step) / "history").mkdir()
-            write_text(saving / str(step) / "history" / "metadata", json.dumps(seal(arrays, notes)))
+            write_text(saving / str(step) / "notes.json", json.dumps(seal(arrays, notes)))
             os.rename(saving / str(step), self.directory / str(step))
             self._note_newest(step)
             for old in set(self.steps()[: -self._keep]) - {self.best()}:
@@ -268,14 +261,11 @@ class Checkpoints:
 
     def _read(self, step: int, like: Any) -> tuple[list[np.ndarray], dict[str, Any]]:
         notes = self._notes(step)
-        missing = {"history", "pending", "seconds"} - notes.keys()
-        if missing:
-            raise ValueError(f"history/metadata has no {', '.join(sorted(missing))}")
         folder = self.directory / str(step) / "state"
         return read_arrays(folder, jax.tree.leaves(like), notes), notes
 
     def _notes(self, step: int) -> dict[str, Any]:
-        return json.loads((self.directory / str(step) / "history" / "metadata").read_text())
+        return json.loads((self.directory / str(step) / "notes.json").read_text())
 
     def _score(self, step: int) -> float | None:
         try:
@@ -317,12 +307,6 @@ def _config_from_json(fields: dict[str, Any]) -> TripodConfig:
     return TripodConfig(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
 
 
-def _model_note(path: Path) -> dict[str, Any]:
-    """What config.json says: the configuration, the folder of the parameters and, of late, a checksum."""
-    note = json.loads((path / "config.json").read_text())
-    return note if "parameters" in note else {"config": note, "parameters": "parameters"}
-
-
 def _is_parameters(name: str) -> bool:
     """Whether this is a name that `save` gives to parameters, or Orbax to such while it writes them."""
     return re.match(r"parameters(-[0-9a-f]{8})?($|\.orbax)", name) is not None
@@ -338,8 +322,8 @@ def _may_hold_a_model(path: Path) -> bool:
 def _remove_parameters(path: Path, *, written: str) -> None:
     """Remove the old parameters if config.json names those just written, else what there is of the latter."""
     counts = None
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        counts = _model_note(path)["parameters"]
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        counts = json.loads((path / "config.json").read_text()).get("parameters", "parameters")
     for each in path.iterdir():
         if _is_parameters(each.name) and each.name != counts and (counts == written or each.name.startswith(written)):
             shutil.rmtree(each, ignore_errors=True)

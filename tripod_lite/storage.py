@@ -68,16 +68,17 @@ def write_arrays(path: Path, arrays: Any) -> None:
         checkpointer.save(path, args=ocp.args.StandardSave(arrays))
 
 
-def read_arrays(path: Path, like: Any, notes: dict[str, Any]) -> Any:
+def read_arrays(path: Path, like: Any, notes: dict[str, Any] | None) -> Any:
     """The pytree of NumPy's arrays at `path`.
 
     Args:
         path: where `write_arrays` put them.
         like: a pytree of the same structure, shapes and types.
-        notes: as `seal` gave them; without a checksum there is no check.
+        notes: as `seal` gave them; None: there are none to check.
 
     Raises:
-        ValueError: arrays or notes are not those that were written. What else is wrong Orbax says, in its own ways.
+        ValueError, KeyError: arrays or notes are not those that were written. What else is wrong Orbax says, in its own
+            ways.
     """
     import orbax.checkpoint as ocp
 
@@ -88,9 +89,10 @@ def read_arrays(path: Path, like: Any, notes: dict[str, Any]) -> Any:
     for found, leaf in zip(jax.tree.leaves(arrays), jax.tree.leaves(wanted), strict=True):
         if found.shape != leaf.shape or found.dtype != leaf.dtype:
             raise ValueError(f"it has {found.dtype}{found.shape} where {leaf.dtype}{leaf.shape} is wanted")
-    unsealed = {name: value for name, value in notes.items() if name != "checksum"}
-    if "checksum" in notes and notes["checksum"] != seal(arrays, unsealed)["checksum"]:
-        raise ValueError("this is not what was written (the checksum differs)")
+    if notes is not None:
+        unsealed = {name: value for name, value in notes.items() if name != "checksum"}
+        if notes["checksum"] != seal(arrays, unsealed)["checksum"]:
+            raise ValueError("this is not what was written (the checksum differs)")
     return arrays
 
 
