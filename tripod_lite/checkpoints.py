@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from tripod_lite.autoencoder import Tripod, TripodConfig
+from tripod_lite.autoencoder import Tripod, TripodConfig, noted_fields
 from tripod_lite.checks import check_count
 from tripod_lite.storage import read_arrays, seal, short, write_arrays, write_text
 
@@ -333,15 +333,12 @@ def _refuse_another(note: Path, wanted: dict[str, Any]) -> None:
     """Raise where the run that `note` describes is not the wanted one. A field it lacks has its default."""
     try:
         found = json.loads(note.read_text())
-        found = found | found["config"] | found["data"]
+        found = found | noted_fields(found["config"]) | found["data"]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ValueError(
             f"{note} cannot be read ({short(error)}), so whose checkpoints these are is unknown; "
             "remove the folder to start anew"
         ) from error
-    fields = dataclasses.fields(TripodConfig)
-    defaults = {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
-    found = json.loads(json.dumps(defaults)) | found
     wanted = wanted | wanted["config"] | wanted["data"]
     differences = [
         f"{name}: {found.get(name)!r} there, {wanted.get(name)!r} asked for"
