@@ -270,13 +270,14 @@ class Tripod(nnx.Module):
             total += strength * config.lambda_klm * parts["klm"]
         if config.lambda_nhp:
             penalties = normalized_hessian_penalty(
-                lambda z: self.decoder.activations(z[None]),
+                self.decoder.activations,
                 code.quantized[: config.nhp_samples],
                 sigma,
                 key,
                 probes=config.probes,
                 method=config.nhp_method,
                 design=config.nhp_design,
+                batched=True,
             )
             parts["nhp"] = sum(penalties)
             total += strength * config.lambda_nhp * parts["nhp"]

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 METHODS = ("forward", "finite")
 DESIGNS = ("independent", "crossed")
-Function = Callable[[Float[Array, " n_z"]], PyTree[Float[Array, "..."]]]
+Function = Callable[[Float[Array, "*b n_z"]], PyTree[Float[Array, "..."]]]
 
 
 def _check(z: Array, probes: int, method: str, epsilon: float) -> None:
@@ -39,12 +39,12 @@ def check_design(design: str, probes: int, method: str) -> None:
     """Whether the probes of the normalized penalty can be drawn in this way.
 
     Raises:
-        ValueError: an unknown design, or "crossed" with an odd number of probes or another method than "forward".
+        ValueError: an unknown design, or "crossed" with other than two probes or another method than "forward".
     """
     if design not in DESIGNS:
         raise ValueError(f"design must be one of {', '.join(DESIGNS)}, got {design!r}")
-    if design == "crossed" and probes % 2:
-        raise ValueError(f"probes must be even in the crossed design, which pairs them, got {probes}")
+    if design == "crossed" and probes != 2:
+        raise ValueError(f"probes must be 2 in the crossed design, got {probes}")
     if design == "crossed" and method != "forward":
         raise ValueError(f"method must be 'forward' in the crossed design, got {method!r}")
 
@@ -57,7 +57,7 @@ def _full_scale(scale: ArrayLike, z: Array) -> Array:
 
 
 def mixed_derivative(
-    f: Function, z: Float[Array, " n_z"], u: Float[Array, " n_z"], w: Float[Array, " n_z"]
+    f: Function, z: Float[Array, "*b n_z"], u: Float[Array, "*b n_z"], w: Float[Array, "*b n_z"]
 ) -> PyTree[Float[Array, "..."]]:
     """uᵀ H w for every output of f: the mixed directional derivative, by forward mode over forward mode.
 
@@ -66,13 +66,13 @@ def mixed_derivative(
     return jax.jvp(lambda y: jax.jvp(f, (y,), (u,))[1], (z,), (w,))[1]
 
 
-def second_derivative(f: Function, z: Float[Array, " n_z"], v: Float[Array, " n_z"]) -> PyTree[Float[Array, "..."]]:
+def second_derivative(f: Function, z: Float[Array, "*b n_z"], v: Float[Array, "*b n_z"]) -> PyTree[Float[Array, "..."]]:
     """q(v) = vᵀ H v for every output of f, as `mixed_derivative`."""
     return mixed_derivative(f, z, v, v)
 
 
 def second_difference(
-    f: Function, z: Float[Array, " n_z"], v: Float[Array, " n_z"], epsilon: float
+    f: Function, z: Float[Array, "*b n_z"], v: Float[Array, "*b n_z"], epsilon: float
 ) -> PyTree[Float[Array, "..."]]:
     """q(v) ≈ [f(z + εv) - 2 f(z) + f(z - εv)] / ε² for every output of f.
 
@@ -90,7 +90,8 @@ def second_difference(
             )
         raw = plus - 2 * center + minus
         # f may cancel larger terms inside, so the round-off is measured by the largest output, not by each one.
-        round_off = 16 * resolution * jnp.max(jnp.abs(plus) + 2 * jnp.abs(center) + jnp.abs(minus))
+        size = jnp.abs(plus) + 2 * jnp.abs(center) + jnp.abs(minus)
+        round_off = 16 * resolution * jnp.max(size, axis=range(z.ndim - 1, size.ndim), keepdims=True)
         return jnp.where(jnp.abs(raw) > round_off, raw, 0.0) / epsilon**2
 
     return jax.tree.map(difference, f(z + epsilon * v), f(z), f(z - epsilon * v))
@@ -101,29 +102,22 @@ def _wide(x: Array) -> Array:
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
+def _over_batch(f: Function, batched: bool) -> Function:
+    return f if batched else jax.vmap(f)
+
+
 def _variances(f: Function, z: Array, probes: Array, method: str, epsilon: float) -> PyTree[Array]:
-    """Var q (ddof 0) over each group of probes (groups, k, n_z) at one z: f's pytree with a leading axis of groups."""
-    if method == "forward" and probes.shape[1] == 2:
+    """Var q (ddof 0) of each sample over k probes (k, b, n_z), for a function of batches: f's pytree, (b, …)."""
+    if method == "forward" and len(probes) == 2:
         # Of two values the variance is ((q_1 - q_2)/2)², and q_1 - q_2 = (v_1 + v_2)ᵀ H (v_1 - v_2): one mixed
         # derivative, which takes three tangents through f where two second derivatives take four.
-        u, w = (probes[:, 0] + probes[:, 1]) / 2, probes[:, 0] - probes[:, 1]
-        mixed = jax.vmap(lambda u, w: mixed_derivative(f, z, u, w))(u, w)
+        mixed = mixed_derivative(f, z, (probes[0] + probes[1]) / 2, probes[0] - probes[1])
         return jax.tree.map(lambda m: jnp.square(_wide(m)), mixed)
 
     def q(v: Array) -> PyTree[Array]:
         return second_derivative(f, z, v) if method == "forward" else second_difference(f, z, v, epsilon)
 
-    return jax.tree.map(lambda q_l: jnp.var(_wide(q_l), axis=1), jax.vmap(jax.vmap(q))(probes))
-
-
-def _crossed(f: Function, z: Array, g: Array, h: Array, mask: Array) -> PyTree[Array]:
-    """g_xᵀ H h_y for the parts x, y of probes g and h inside and outside of a mask: f's pytree with axes (x, y)."""
-    g, h = (jnp.stack([v * mask, v * (1 - mask)]) for v in (g, h))
-
-    def along_g(y: Array) -> PyTree[Array]:  # all of g's tangents at once, so that h's are computed once and not twice
-        return jax.vmap(lambda g_x: jax.jvp(f, (y,), (g_x,))[1])(g)
-
-    return jax.vmap(lambda h_y: jax.jvp(along_g, (z,), (h_y,))[1], out_axes=1)(h)
+    return jax.tree.map(lambda q_l: jnp.var(_wide(q_l), axis=0), jax.vmap(q)(probes))
 
 
 def hessian_penalty(
@@ -134,6 +128,7 @@ def hessian_penalty(
     probes: int = 2,
     method: str = "forward",
     epsilon: float = 0.1,
+    batched: bool = False,
 ) -> PyTree[Float[Array, ""]]:
     """The Hessian penalty: the variance of vᵀHv over Rademacher probes v, an estimate of 2 Σ_{i≠j} H_ij².
 
@@ -144,6 +139,7 @@ def hessian_penalty(
         probes: k ≥ 2 probes a sample; the variance has ddof 1, hence the estimate is unbiased for any k.
         method: "forward" (exact second derivatives) or "finite" (differences of step `epsilon`).
         epsilon: the step ε of the finite differences.
+        batched: f takes latents (b, n_z) and gives arrays (b, …), each row of which depends on its latents only.
 
     Returns:
         f's pytree with one scalar a leaf, averaged over the leaf's entries and over the batch.
@@ -157,7 +153,7 @@ def hessian_penalty(
     z = jnp.asarray(z)
     _check(z, probes, method, epsilon)
     v = jax.random.rademacher(key, (z.shape[0], probes, z.shape[1]), z.dtype)
-    variances = jax.vmap(lambda z_i, v_i: _variances(f, z_i, v_i[None], method, epsilon))(z, v)
+    variances = _variances(_over_batch(f, batched), z, jnp.swapaxes(v, 0, 1), method, epsilon)
     return jax.tree.map(lambda variance: probes / (probes - 1) * jnp.mean(variance), variances)
 
 
@@ -171,6 +167,7 @@ def normalized_hessian_penalty(
     method: str = "forward",
     epsilon: float = 0.1,
     design: str = "independent",
+    batched: bool = False,
 ) -> PyTree[Float[Array, ""]]:
     """The normalized Hessian penalty (NHP): the share of a layer's curvature that mixes different latents.
 
@@ -189,8 +186,8 @@ def normalized_hessian_penalty(
         A = (c_12² + c_21²) · 2/p,   p = 2m(n_z - m)/(n_z (n_z - 1)), m = ⌊n_z/2⌋: how often the cut parts two latents
         B = (c_11² + c_12² + c_21² + c_22²) · 2
 
-    A and B are made of the same terms, so that noise divides out; eight tangents pass through f for two probes, where
-    "independent" takes six for its four.
+    A and B are made of the same terms, so that noise divides out. Eight tangents pass through f; two independent probes
+    of each kind take six.
 
     Args:
         f: the function of one latent vector, (n_z,) → pytree of arrays, one leaf a layer.
@@ -198,10 +195,11 @@ def normalized_hessian_penalty(
         scale: σ, a scalar or one value a latent, shape (n_z,). Gradients flow through it.
         key: random key for the probes.
         probes: k ≥ 2. "independent": k Rademacher and k Gaussian probes a sample; variances with ddof 0 as in the
-            released code. "crossed": k/2 pairs of Rademacher probes a sample, k even.
+            released code. "crossed": 2.
         method: "forward" (exact second derivatives) or "finite" (differences of step ε σ, as released).
         epsilon: the step ε of the finite differences.
         design: "independent" (as released) or "crossed" (only with method "forward").
+        batched: f takes latents (b, n_z) and gives arrays (b, …), each row of which depends on its latents only.
 
     Returns:
         f's pytree with one scalar a leaf. A layer without curvature gives 0.
@@ -209,7 +207,7 @@ def normalized_hessian_penalty(
     Raises:
         TypeError: z is not floating point, probes is not an integer, or half-precision outputs with "finite".
         ValueError: wrong shapes, fewer than two probes, a step that is not positive, an unknown method or design;
-            "crossed" with an odd number of probes or with "finite".
+            "crossed" with other than two probes or with "finite".
 
     Source: Hsu et al. (2024); k, ε, ddof and 1e-10 from the released code. The crossed design is this project's own.
     """
@@ -217,8 +215,11 @@ def normalized_hessian_penalty(
     _check(z, probes, method, epsilon)
     check_design(design, probes, method)
     sigma = _full_scale(scale, z)
-    energies = _crossed_energies if design == "crossed" else _independent_energies
-    a, b = energies(f, z, sigma, key, probes, method, epsilon)
+    f = _over_batch(f, batched)
+    if design == "crossed":
+        a, b = _crossed_energies(f, z, sigma, key)
+    else:
+        a, b = _independent_energies(f, z, sigma, key, probes, method, epsilon)
     return jax.tree.map(lambda a_l, b_l: jnp.mean(a_l / (b_l + 1e-10)), a, b)
 
 
@@ -230,29 +231,31 @@ def _independent_energies(
     shape = (z.shape[0], probes, z.shape[1])
     rademacher = jax.random.rademacher(rademacher_key, shape, z.dtype)
     gaussian = jax.random.normal(gaussian_key, shape, z.dtype)
-    v = sigma[None, None, None, :] * jnp.stack([rademacher, gaussian], axis=1)  # together, so that f is traced once
-    variances = jax.vmap(lambda z_i, v_i: _variances(f, z_i, v_i, method, epsilon))(z, v)
+    v = sigma[None, None, None, :] * jnp.swapaxes(jnp.stack([rademacher, gaussian]), 1, 2)  # (kind, k, b, n_z)
+    variances = jax.vmap(lambda v_kind: _variances(f, z, v_kind, method, epsilon))(v)  # together: f is traced once
     means = jax.tree.map(lambda variance: jnp.mean(variance, axis=range(2, variance.ndim)), variances)
-    return tuple(jax.tree.map(lambda mean, kind=kind: mean[:, kind], means) for kind in (0, 1))
+    return tuple(jax.tree.map(lambda mean, kind=kind: mean[kind], means) for kind in (0, 1))
 
 
-def _crossed_energies(
-    f: Function, z: Array, sigma: Array, key: PRNGKeyArray, probes: int, method: str, epsilon: float
-) -> tuple[PyTree[Array], PyTree[Array]]:
-    """A and B of each sample, f's pytree of (b,) arrays, from k/2 crossed pairs of Rademacher probes."""
+def _crossed_energies(f: Function, z: Array, sigma: Array, key: PRNGKeyArray) -> tuple[PyTree[Array], PyTree[Array]]:
+    """A and B of each sample, f's pytree of (b,) arrays, from two Rademacher probes, each cut in two."""
     sign_key, cut_key = jax.random.split(key)
     b, n_z = z.shape
     half = n_z // 2
-    g, h = sigma[None, None, None, :] * jax.random.rademacher(sign_key, (2, b, probes // 2, n_z), z.dtype)
-    ranks = jnp.argsort(jnp.argsort(jax.random.uniform(cut_key, (b, probes // 2, n_z)), axis=2), axis=2)
-    terms = jax.vmap(jax.vmap(lambda z_i, *pair: _crossed(f, z_i, *pair), in_axes=(None, 0, 0, 0)))(
-        z, g, h, (ranks < half).astype(z.dtype)
-    )
+    ranks = jnp.argsort(jnp.argsort(jax.random.uniform(cut_key, (b, n_z)), axis=1), axis=1)
+    parts = jnp.stack([ranks < half, ranks >= half]).astype(z.dtype)
+    signs = sigma[None, None, :] * jax.random.rademacher(sign_key, (2, b, n_z), z.dtype)
+    g, h = (parts * probe[None] for probe in signs)  # (parts, b, n_z) each
+
+    def along_g(z: Array) -> PyTree[Array]:  # f's values and the tangents of g do not depend on the parts of h
+        return jax.vmap(lambda g_x: jax.jvp(f, (z,), (g_x,))[1])(g)
+
+    terms = jax.vmap(lambda h_y: jax.jvp(along_g, (z,), (h_y,))[1])(h)  # (parts of h, parts of g, b, …)
+    squares = jax.tree.map(lambda c: jnp.mean(jnp.square(_wide(c)), axis=range(3, c.ndim)), terms)
     parted = 2 * half * (n_z - half) / (n_z * (n_z - 1)) if n_z > 1 else 1.0  # one latent has no mixed curvature
-    squares = jax.tree.map(lambda c: jnp.mean(jnp.square(_wide(c)), axis=(1, *range(4, c.ndim))), terms)  # (b, 2, 2)
     return (
-        jax.tree.map(lambda c: 2 / parted * (c[:, 0, 1] + c[:, 1, 0]), squares),
-        jax.tree.map(lambda c: 2 * jnp.sum(c, axis=(1, 2)), squares),
+        jax.tree.map(lambda c: 2 / parted * (c[0, 1] + c[1, 0]), squares),
+        jax.tree.map(lambda c: 2 * jnp.sum(c, axis=(0, 1)), squares),
     )
 
 
