@@ -13,9 +13,10 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
 from tripod_lite.checks import check_count
 from tripod_lite.legs import ESTIMATORS, Quantized, latent_scale, multiinformation, normalized_hessian_penalty, quantize
-from tripod_lite.legs.hessian import METHODS
+from tripod_lite.legs.hessian import DESIGNS, METHODS, check_design
 from tripod_lite.legs.quantization import check_levels
 from tripod_lite.networks import ARCHITECTURES, Decoder, Encoder
+from tripod_lite.precision import PRECISIONS, compute_dtype, resolve_precision
 
 OPTIMIZERS = ("adam", "muon")
 SCHEDULES = ("constant", "cosine")
@@ -61,6 +62,8 @@ class TripodConfig:
         lambda_nhp: weight of leg 3, the normalized Hessian penalty; 0 switches it off.
         probes: k, probes a sample and kind in leg 3.
         nhp_method: "forward" (exact) or "finite" (differences, as released).
+        nhp_design: how the probes are drawn, "independent" (as released) or "crossed" (this project's: less noise for
+            its time); see `normalized_hessian_penalty`.
         nhp_samples: how many images of each batch leg 3 sees; None: all, as released.
         batch_size: images a step.
         optimizer: "adam" (as released) or "muon"; see `training.optimizer`.
@@ -68,6 +71,8 @@ class TripodConfig:
         schedule: of the learning rate, "constant" (as released) or "cosine" (a linear warm-up over 1/50 of the steps,
             then a cosine to zero).
         penalty_schedule: of both λ, "constant" (as released) or "cosine" (from their full values to zero).
+        precision: of the convolutions, "float32" or "bfloat16". "auto" becomes one of them at construction: bfloat16 on
+            TPUs and on GPUs that have it, else float32.
 
     Raises:
         TypeError, ValueError: at construction, naming the argument.
@@ -83,12 +88,14 @@ class TripodConfig:
     lambda_nhp: float = 1e-2
     probes: int = 2
     nhp_method: str = "forward"
+    nhp_design: str = "independent"
     nhp_samples: int | None = None
     batch_size: int = 64
     optimizer: str = "adam"
     learning_rate: float = 2e-4
     schedule: str = "constant"
     penalty_schedule: str = "constant"
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
         for name, least in (("n_z", 1), ("image_size", 8), ("probes", 2), ("batch_size", 2)):
@@ -103,9 +110,13 @@ class TripodConfig:
             raise TypeError(f"quantize must be True or False, got {self.quantize!r}")
         _known("estimator", self.estimator, ESTIMATORS)
         _known("nhp_method", self.nhp_method, METHODS)
+        _known("nhp_design", self.nhp_design, DESIGNS)
+        check_design(self.nhp_design, self.probes, self.nhp_method)
         _known("optimizer", self.optimizer, OPTIMIZERS)
         _known("schedule", self.schedule, SCHEDULES)
         _known("penalty_schedule", self.penalty_schedule, SCHEDULES)
+        _known("precision", self.precision, PRECISIONS)
+        self._set("precision", resolve_precision(self.precision))
         for name in ("lambda_klm", "lambda_nhp", "learning_rate"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float):
@@ -157,6 +168,12 @@ class TripodConfig:
         return cls(**settings | changes)
 
 
+def noted_fields(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a configuration noted in JSON; those that it lacks are younger than the note and had no effect."""
+    defaults = {f.name: f.default for f in dataclasses.fields(TripodConfig) if f.default is not dataclasses.MISSING}
+    return defaults | {"precision": "float32"} | fields
+
+
 # Found on the Shapes3D twin; the released λ go with the released estimator and 250 000 steps. Four probes on four
 # images cost what two on eight do, and give a far steadier ratio. Muon gets as far as Adam in half the steps. The λ are
 # strong while latents divide the sources among them, then fade.
@@ -187,9 +204,10 @@ class Tripod(nnx.Module):
 
     def __init__(self, config: TripodConfig, *, rngs: nnx.Rngs):
         self.config = config
-        architecture = ARCHITECTURES[config.size]
-        self.encoder = Encoder(architecture, config.image_size, config.n_z, rngs=rngs)
-        self.decoder = Decoder(architecture, config.image_size, config.n_z, rngs=rngs)
+        shape = (ARCHITECTURES[config.size], config.image_size, config.n_z)
+        dtype = compute_dtype(config.precision)
+        self.encoder = Encoder(*shape, dtype=dtype, rngs=rngs)
+        self.decoder = Decoder(*shape, dtype=dtype, rngs=rngs)
 
     def encode(self, images: Images) -> Quantized:
         """Images to latents.
@@ -258,6 +276,7 @@ class Tripod(nnx.Module):
                 key,
                 probes=config.probes,
                 method=config.nhp_method,
+                design=config.nhp_design,
             )
             parts["nhp"] = sum(penalties)
             total += strength * config.lambda_nhp * parts["nhp"]

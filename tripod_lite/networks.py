@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from tripod_lite.activations import gelu
@@ -72,14 +73,15 @@ def depth_to_space(x: Float[Array, "b h w c"], block: int) -> Float[Array, "b H 
 
 
 def instance_norm(x: Float[Array, "b h w c"], epsilon: float = 1e-5) -> Float[Array, "b h w c"]:
-    """Zero mean and unit variance over the pixels of each image and channel."""
+    """Zero mean and unit variance over the pixels of each image and channel, in single precision at least."""
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     centered = x - jnp.mean(x, axis=(1, 2), keepdims=True)
     return centered * jax.lax.rsqrt(jnp.mean(jnp.square(centered), axis=(1, 2), keepdims=True) + epsilon)
 
 
-def conv3x3(n_in: int, n_out: int, rngs: nnx.Rngs) -> nnx.Conv:
+def conv3x3(n_in: int, n_out: int, dtype: DTypeLike | None, rngs: nnx.Rngs) -> nnx.Conv:
     """A 3×3 convolution that keeps the image size."""
-    return nnx.Conv(n_in, n_out, (3, 3), rngs=rngs)
+    return nnx.Conv(n_in, n_out, (3, 3), dtype=dtype, rngs=rngs)
 
 
 # In a picture whose pixels are doubled, a 3×3 window over an even row sees the row above it and twice its own; over an
@@ -95,7 +97,8 @@ def doubled_conv(conv: nnx.Conv, x: Float[Array, "b h w c"]) -> Float[Array, "b 
     """
     kernel = conv.kernel[...]
     taps = jnp.asarray(TAPS, kernel.dtype)
-    kernels = jnp.einsum("pir,qjs,rscd->pqijcd", taps, taps, kernel)
+    dtype = conv.dtype or jnp.promote_types(x.dtype, kernel.dtype)
+    x, kernels = x.astype(dtype), jnp.einsum("pir,qjs,rscd->pqijcd", taps, taps, kernel).astype(dtype)
     rows = []
     for p in (0, 1):
         columns = [
@@ -107,7 +110,7 @@ def doubled_conv(conv: nnx.Conv, x: Float[Array, "b h w c"]) -> Float[Array, "b 
         rows.append(jnp.stack(columns, axis=3))
     b, h, w, _ = x.shape
     y = jnp.stack(rows, axis=2)  # (b, h, 2, w, 2, d)
-    return y.reshape(b, 2 * h, 2 * w, -1) + conv.bias[...][None, None, None]
+    return y.reshape(b, 2 * h, 2 * w, -1) + conv.bias[...].astype(dtype)[None, None, None]
 
 
 class InstanceNorm(nnx.Module):
@@ -135,36 +138,45 @@ class AdaptiveInstanceNorm(nnx.Module):
 class EncoderBlock(nnx.Module):
     """x + two rounds of (3×3 convolution, instance normalization, GELU); a 1×1 skip where the channels change."""
 
-    def __init__(self, n_in: int, n_out: int, *, rngs: nnx.Rngs):
-        self.convs = nnx.List([conv3x3(n_in, n_out, rngs), conv3x3(n_out, n_out, rngs)])
+    def __init__(self, n_in: int, n_out: int, *, dtype: DTypeLike | None, rngs: nnx.Rngs):
+        self.convs = nnx.List([conv3x3(n_in, n_out, dtype, rngs), conv3x3(n_out, n_out, dtype, rngs)])
         self.norms = nnx.List([InstanceNorm(n_out), InstanceNorm(n_out)])
-        self.skip = nnx.Conv(n_in, n_out, (1, 1), rngs=rngs) if n_in != n_out else None
+        self.skip = nnx.Conv(n_in, n_out, (1, 1), dtype=dtype, rngs=rngs) if n_in != n_out else None
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w d"]:
         y = x
         for conv, norm in zip(self.convs, self.norms, strict=True):
             y = gelu(norm(conv(y)))
-        return y + (x if self.skip is None else self.skip(x))
+        x = x if self.skip is None else self.skip(x)
+        return (x + y).astype(x.dtype)
 
 
 class DecoderBlock(nnx.Module):
     """x + two rounds of (3×3 convolution, adaptive instance normalization, GELU)."""
 
-    def __init__(self, channels: int, n_condition: int, *, rngs: nnx.Rngs):
-        self.convs = nnx.List([conv3x3(channels, channels, rngs) for _ in range(2)])
+    def __init__(self, channels: int, n_condition: int, *, dtype: DTypeLike | None, rngs: nnx.Rngs):
+        self.convs = nnx.List([conv3x3(channels, channels, dtype, rngs) for _ in range(2)])
         self.norms = nnx.List([AdaptiveInstanceNorm(channels, n_condition, rngs=rngs) for _ in range(2)])
 
     def __call__(self, x: Float[Array, "#b h w c"], condition: Float[Array, "b m"]) -> Float[Array, "b h w c"]:
         y = x
         for conv, norm in zip(self.convs, self.norms, strict=True):
             y = gelu(norm(conv(y), condition))
-        return x + y
+        return (x + y).astype(x.dtype)
 
 
 class Encoder(nnx.Module):
-    """Images to unbounded latents z̃."""
+    """Images to unbounded latents z̃. Convolutions compute in `dtype` where it is given, all else as parameters are."""
 
-    def __init__(self, architecture: Architecture, image_size: int, n_z: int, *, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        architecture: Architecture,
+        image_size: int,
+        n_z: int,
+        *,
+        dtype: DTypeLike | None = None,
+        rngs: nnx.Rngs,
+    ):
         a = architecture
         self.patch = a.patch
         self.stages, self.downs = nnx.List(), nnx.List()
@@ -172,8 +184,10 @@ class Encoder(nnx.Module):
         for stage in range(a.stages(image_size)):
             width = a.width << stage
             channels = [n_in] + [width] * a.blocks
-            self.stages.append(nnx.List([EncoderBlock(i, o, rngs=rngs) for i, o in itertools.pairwise(channels)]))
-            self.downs.append(nnx.Conv(4 * width, 2 * width, (1, 1), rngs=rngs))
+            self.stages.append(
+                nnx.List([EncoderBlock(i, o, dtype=dtype, rngs=rngs) for i, o in itertools.pairwise(channels)])
+            )
+            self.downs.append(nnx.Conv(4 * width, 2 * width, (1, 1), dtype=dtype, rngs=rngs))
             n_in = 2 * width
         self.dense = nnx.Linear(n_in, a.encoder_dense, rngs=rngs)
         self.norm = nnx.LayerNorm(a.encoder_dense, rngs=rngs)
@@ -185,13 +199,22 @@ class Encoder(nnx.Module):
             for block in blocks:
                 x = block(x)
             x = down(space_to_depth(x, 2))
-        return self.head(gelu(self.norm(self.dense(jnp.mean(x, axis=(1, 2))))))
+        x = jnp.mean(x.astype(jnp.promote_types(x.dtype, jnp.float32)), axis=(1, 2))
+        return self.head(gelu(self.norm(self.dense(x))))
 
 
 class Decoder(nnx.Module):
-    """Latents to image logits, and on the way the layers whose curvature is penalized."""
+    """Latents to image logits, and on the way the layers whose curvature is penalized; `dtype` as for `Encoder`."""
 
-    def __init__(self, architecture: Architecture, image_size: int, n_z: int, *, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        architecture: Architecture,
+        image_size: int,
+        n_z: int,
+        *,
+        dtype: DTypeLike | None = None,
+        rngs: nnx.Rngs,
+    ):
         a = architecture
         stages = a.stages(image_size)
         self.patch = a.patch
@@ -201,8 +224,9 @@ class Decoder(nnx.Module):
         self.stages, self.ups = nnx.List(), nnx.List()
         for stage in reversed(range(stages)):
             width = 2 * a.width << stage
-            self.stages.append(nnx.List([DecoderBlock(width, a.decoder_dense, rngs=rngs) for _ in range(a.blocks)]))
-            self.ups.append(conv3x3(width, width // 2 if stage else 3 * a.patch**2, rngs))
+            blocks = [DecoderBlock(width, a.decoder_dense, dtype=dtype, rngs=rngs) for _ in range(a.blocks)]
+            self.stages.append(nnx.List(blocks))
+            self.ups.append(conv3x3(width, width // 2 if stage else 3 * a.patch**2, dtype, rngs))
 
     def condition(self, z: Float[Array, "b n_z"]) -> Float[Array, "b m"]:
         """The conditioning vector, which steers every normalization of the decoder."""
@@ -225,6 +249,7 @@ class Decoder(nnx.Module):
         x = self.constant[...][None]  # a batch of one until the first normalization, which brings in z
         for stage in range(len(self.stages)):
             x = self._up_block(stage, x, condition)
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         return depth_to_space(x, self.patch) if self.patch > 1 else x
 
     def _up_block(self, stage: int, x: Array, condition: Array) -> Array:

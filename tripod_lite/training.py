@@ -1,22 +1,20 @@
 """Training: one loop for every configuration, with checkpoints that resume to the same result."""
 
-import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import jax
 import numpy as np
-import optax
-from flax import nnx
-from optax.contrib import MuonDimensionNumbers, muon
 
 from tripod_lite.autoencoder import Tripod, TripodConfig
 from tripod_lite.checkpoints import Checkpoints
 from tripod_lite.checks import check_count
 from tripod_lite.datasets import Dataset
+from tripod_lite.engine import Batches, Engine
+from tripod_lite.progress import Progress, deferred_interrupt
 
 
 @dataclass(eq=False)
@@ -40,70 +38,47 @@ class Run:
     seconds: float
 
 
-def optimizer(config: TripodConfig, steps: int) -> optax.GradientTransformation:
-    """The optimizer that `config` names, on gradients clipped elementwise to [-1, 1]; the schedule spans `steps`.
-
-    "adam" is the released code's. "muon" gives every kernel, as a matrix from what it reads to what it writes, a step
-    with all singular values near one, scaled to the size of Adam's so that rates carry over. The first and the last
-    kernels are not excepted, as they often are. All other parameters take Adam's steps, with Nesterov momentum.
-
-    Source: Jordan et al., *Muon* (2024); the scale: Liu et al., *Muon is scalable for LLM training* (2025).
-    """
-    rate: float | optax.Schedule = config.learning_rate
-    if config.schedule == "cosine":
-        warm_up = max(1, steps // 50)
-        rate = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, warm_up, max(steps, warm_up + 1))
-    if config.optimizer == "muon":
-        method = muon(rate, consistent_rms=0.2, muon_weight_dimension_numbers=_kernels)
-    else:
-        method = optax.adam(rate)
-    return optax.chain(optax.clip(1.0), method)
-
-
-def _kernels(params: nnx.State) -> nnx.State:
-    """Which axes of each parameter are read and written, for dense and convolution kernels; None for all others."""
-
-    def axes(leaf: jax.Array) -> MuonDimensionNumbers | None:
-        if leaf.ndim not in (2, 4):  # scales, shifts and biases are vectors; the decoder's constant is a picture
-            return None
-        return MuonDimensionNumbers(tuple(range(leaf.ndim - 1)), leaf.ndim - 1)
-
-    return jax.tree.map(axes, params)
-
-
 def fit(
     ds: Dataset,
     cfg: TripodConfig,
     *,
     steps: int,
     seed: int = 0,
+    seeds: Sequence[int] | None = None,
     checkpoint_dir: str | Path | None = None,
     progress: bool | int = True,
     checkpoint_every: int = 1000,
     evaluate_every: int = 0,
     log_every: int = 50,
-) -> Run:
-    """Train a Tripod.
+    devices: Sequence[jax.Device] | None = None,
+) -> Run | list[Run]:
+    """Train a Tripod, or several that differ by their seeds.
 
     Args:
         ds: a data set, trained on its training part and scored on its held-out part (`ds.split()`), or a part.
         cfg: the configuration.
         steps: optimization steps in all, those before a resume included.
         seed: decides parameters, batches and probes. The same seed gives the same run, resumed or not.
+        seeds: train one model for each, and return a list. On accelerators they are trained at once, in one program,
+            each as by itself up to round-off; on the CPU, where that would be slow, one after the other.
         checkpoint_dir: where to save; where it holds a checkpoint of the same run, training goes on from there.
         progress: True for a progress bar (lines where there is neither terminal nor notebook), N for a line every N
             steps, False for silence.
         checkpoint_every: steps between checkpoints; one more is saved at the end and on an interrupt.
         evaluate_every: steps between held-out scores (0: none). Each takes some seconds.
         log_every: steps between entries of the history.
+        devices: accelerators that share each batch; None: all of them (of all processes, after
+            `jax.distributed.initialize`) where their number divides the batch size, else one.
 
     Returns:
-        `Run(model, history, config, steps, seconds)`. An interrupt (Ctrl-C, the stop button) warns, saves, and returns
-        what there is.
+        `Run(model, history, config, steps, seconds)`, or one for each of `seeds`. An interrupt (Ctrl-C, the stop
+        button) ends the step, warns, saves, and returns what there is; a second one stops at once.
 
     Raises:
         TypeError, ValueError: arguments of the wrong kind, a data set of another image size than the
             configuration's, or a checkpoint that belongs to another data set, configuration, seed or number of steps.
+        FloatingPointError: a loss or gradient that is infinite or not a number; the message has the step, the rows of
+            its batch and the last good checkpoint.
     """
     for name, value, least in (
         ("steps", steps, 1),
@@ -113,9 +88,16 @@ def fit(
         ("log_every", log_every, 1),
     ):
         check_count(name, value, least)
+    if seeds is not None:
+        if isinstance(seeds, str) or not isinstance(seeds, Sequence):
+            raise TypeError(f"seeds must be a sequence of integers, got {seeds!r}")
+        if not seeds or len(set(seeds)) < len(seeds):
+            raise ValueError(f"seeds must be different and at least one, got {seeds!r}")
+        for one in seeds:
+            check_count("seeds", one, 0)
     if not isinstance(progress, bool):
         check_count("progress", progress, 0)
-    if not all(hasattr(ds, name) for name in ("sample", "image_size", "part", "identity")):
+    if not all(hasattr(ds, name) for name in ("rows", "fetch", "image_size", "part", "identity")):
         raise TypeError(f"ds must be a data set, from load_dataset or from_images, got {type(ds).__name__}")
     if not isinstance(cfg, TripodConfig):
         raise TypeError(f"cfg must be a TripodConfig, got {type(cfg).__name__}")
@@ -125,64 +107,118 @@ def fit(
     if evaluate_every and held_out is None:
         raise ValueError("evaluate_every needs a whole data set, which fit splits; got a part of one")
 
-    init_key, data_key, probe_key = jax.random.split(jax.random.key(seed), 3)
-    model = Tripod(cfg, rngs=nnx.Rngs(init_key))
-    graph, params = nnx.split(model)
-    method = optimizer(cfg, steps)
-    state = {"params": params, "optimizer": method.init(params)}
-    store = None
-    if checkpoint_dir is not None:
-        store = Checkpoints(checkpoint_dir, cfg, data=train.identity(), seed=seed, steps=steps)
-    start, history, pending, earlier = 0, {}, [], 0.0
-    if store is not None and (restored := store.restore(state)) is not None:
-        start, state, history, pending, earlier = restored
-
-    strength = optax.cosine_decay_schedule(1.0, steps) if cfg.penalty_schedule == "cosine" else lambda _: 1.0
-
-    @jax.jit
-    def step(state: dict, images: jax.Array, key: jax.Array, i: jax.Array) -> tuple[dict, dict]:
-        def objective(params: nnx.State) -> tuple[jax.Array, dict]:
-            return nnx.merge(graph, params).loss(images, key, strength=strength(i))
-
-        (loss, parts), gradient = jax.value_and_grad(objective, has_aux=True)(state["params"])
-        updates, moments = method.update(gradient, state["optimizer"], state["params"])
-        return {"params": optax.apply_updates(state["params"], updates), "optimizer": moments}, {"loss": loss} | parts
-
-    clock = time.perf_counter()
-    done = start
-
-    def seconds() -> float:
-        return earlier + time.perf_counter() - clock
-
-    try:
-        if evaluate_every and start and _score_is_due(history, start, steps, evaluate_every):
-            _score(history, start, nnx.merge(graph, state["params"]), held_out)  # the interrupt came before it
-        for i in _progress(range(start, steps), steps, progress, history):
-            images, _ = train.sample(jax.random.fold_in(data_key, i), cfg.batch_size)
-            new_state, parts = step(state, images, jax.random.fold_in(probe_key, i), i)
-            pending.append(parts)
-            done, state = i + 1, new_state  # together, so that an interrupt finds both or neither
-            if done % log_every == 0 or done == steps:
-                _log(history, done, pending)
-            if evaluate_every and _score_is_due(history, done, steps, evaluate_every):
-                _score(history, done, nnx.merge(graph, state["params"]), held_out)
-            if store is not None and (done % checkpoint_every == 0 or done == steps):
-                store.save(done, state, history, pending, seconds())
-    except KeyboardInterrupt:
-        warnings.warn(f"interrupted after {done} of {steps} steps", stacklevel=2)
-        if store is not None:
-            store.save(done, state, history, pending[: done - _last(history, "step")], seconds())
-    finally:
-        if store is not None:
-            store.close()
-    arrays = {name: np.asarray(values) for name, values in history.items()}
-    return Run(nnx.merge(graph, state["params"]), arrays, cfg, done, seconds())
+    loop = Loop(train, held_out, cfg, steps, progress, checkpoint_every, evaluate_every, log_every, devices)
+    folder = None if checkpoint_dir is None else Path(checkpoint_dir)
+    if seeds is None:
+        return loop.run((seed,), folder)[0]
+    if jax.default_backend() == "cpu":
+        runs = []
+        for one in seeds:
+            runs += loop.run((one,), folder and folder / f"seed{one}")
+            if runs[-1].steps < steps:
+                break  # interrupted
+        return runs
+    return loop.run(tuple(seeds), folder)
 
 
-def _log(history: dict[str, list], step: int, pending: list[dict[str, jax.Array]]) -> None:
-    """Move the pending parts, averaged, into the history."""
-    _append(history, {"step": step} | {name: float(np.mean([parts[name] for parts in pending])) for name in pending[0]})
-    pending.clear()
+@dataclass(frozen=True)
+class Loop:
+    """The loop of `fit`, with its arguments."""
+
+    train: Dataset
+    held_out: Dataset | None
+    config: TripodConfig
+    steps: int
+    progress: bool | int
+    checkpoint_every: int
+    evaluate_every: int
+    log_every: int
+    devices: Sequence[jax.Device] | None
+
+    def run(self, seeds: tuple[int, ...], folder: Path | None) -> list[Run]:
+        """Train a model for each seed in one program."""
+        engine = Engine(self.config, self.steps, seeds, self.devices)
+        batches = Batches(self.train, engine)
+        store, done, histories, earlier = None, 0, [{} for _ in seeds], 0.0
+        if folder is not None:
+            numbers = {"seed": seeds[0]} if len(seeds) == 1 else {"seed": list(seeds)}
+            store = Checkpoints(folder, self.config, data=self.train.identity(), steps=self.steps, **numbers)
+            if (restored := store.restore(engine.state)) is not None:
+                done, engine.state, histories, earlier = restored
+        clock = time.perf_counter()
+        unread: list[tuple[int, int, dict[str, jax.Array]]] = []  # (steps done, how many are summed, sums)
+        logged = _last(histories[0], "step")
+        device = engine.state["bad"].devices().pop()
+        said = Progress(done, self.steps, self.progress, f"{self.config.precision} on {device.device_kind}")
+
+        def read(keep: int = 0) -> None:
+            """Put what was summed into the histories. The latest may still be computed: without it nothing waits."""
+            while len(unread) > keep:
+                step, count, sums = unread.pop(0)
+                for k, history in enumerate(histories):
+                    means = {name: float(np.asarray(s).reshape(-1)[k]) / count for name, s in sums.items()}
+                    _append(history, {"step": step} | means)
+                if not all(np.isfinite(np.asarray(s)).all() for s in sums.values()):
+                    self._refuse(engine, batches, store)
+
+        try:
+            with deferred_interrupt() as interrupted:
+                while done < self.steps and not interrupted():
+                    now = min(self._next_stop(done, said), done + engine.chunk)
+                    engine.advance(batches(done, now - done), done)
+                    done = now
+                    if done % self.log_every == 0 or done == self.steps:
+                        unread.append((done, done - logged, engine.take_sums()))
+                        logged = done
+                        read(keep=0 if said.is_due(done) else 1)
+                    score_now = self.evaluate_every and (done % self.evaluate_every == 0 or done == self.steps)
+                    save_now = store is not None and (done % self.checkpoint_every == 0 or done == self.steps)
+                    if score_now or save_now or interrupted():
+                        if engine.first_bad_step() is not None:
+                            self._refuse(engine, batches, store)
+                        read()
+                    if score_now:
+                        for history, model in zip(histories, engine.models(), strict=True):
+                            _score(history, done, model, self.held_out)
+                    if save_now:
+                        score = _mean_score(histories, done)
+                        store.save(done, engine.state, histories, earlier + time.perf_counter() - clock, score)
+                    said.update(done, _latest(histories[0]))
+            if done < self.steps:
+                warnings.warn(f"interrupted after {done} of {self.steps} steps", stacklevel=3)
+                if store is not None:
+                    store.save(done, engine.state, histories, earlier + time.perf_counter() - clock)
+            read()
+        finally:
+            said.close()
+            if store is not None:
+                store.close()
+        if engine.first_bad_step() is not None:
+            self._refuse(engine, batches, store)
+        seconds = earlier + time.perf_counter() - clock
+        arrays = [{name: np.asarray(values) for name, values in history.items()} for history in histories]
+        pairs = zip(engine.models(), arrays, strict=True)
+        return [Run(model, history, self.config, done, seconds) for model, history in pairs]
+
+    def _next_stop(self, done: int, said: Progress) -> int:
+        """The next step after which there is something to do besides training."""
+        every = [n for n in (self.log_every, self.checkpoint_every, self.evaluate_every) if n]
+        return min(self.steps, said.next_line(done), *((done // n + 1) * n for n in every))
+
+    def _refuse(self, engine: Engine, batches: Batches, store: Checkpoints | None) -> None:
+        """Raise for a loss that is not finite."""
+        step = engine.first_bad_step()
+        rows = np.asarray(batches.rows(step, 1)[0])
+        newest = None if store is None else store.newest()
+        kept = (
+            "no checkpoint"
+            if newest is None
+            else f"the last good checkpoint is that of step {newest}, in {store.directory}"
+        )
+        raise FloatingPointError(
+            f"the loss or its gradient is not finite in step {step + 1} of {self.steps}; {kept}; "
+            f"a lower learning_rate may help. The batch has rows {rows.tolist()}"
+        )
 
 
 def _append(history: dict[str, list], entry: dict[str, float]) -> None:
@@ -195,10 +231,6 @@ def _last(history: dict[str, list], name: str) -> int:
     return history[name][-1] if history.get(name) else 0
 
 
-def _score_is_due(history: dict[str, list], done: int, steps: int, every: int) -> bool:
-    return (done % every == 0 or done == steps) and _last(history, "eval_step") != done
-
-
 def _score(history: dict[str, list], step: int, model: Tripod, held_out: Dataset) -> None:
     """Append held-out scores to the history."""
     from tripod_lite.metrics import evaluate
@@ -208,24 +240,12 @@ def _score(history: dict[str, list], step: int, model: Tripod, held_out: Dataset
     _append(history, {"eval_step": step} | {name: value for name, value in known.items() if value is not None})
 
 
-def _progress(todo: range, steps: int, progress: bool | int, history: dict[str, list]) -> Iterator[int]:
-    """Yield the steps to do, and say how far we are: a bar, a line every N steps, or nothing."""
-    if progress is True and (sys.stderr.isatty() or "ipykernel" in sys.modules):
-        from tqdm.auto import tqdm
-
-        with tqdm(todo, initial=todo.start, total=steps, unit="step") as bar:
-            for i in bar:
-                if history.get("step", [None])[-1] == i:
-                    bar.set_postfix_str(_latest(history))
-                yield i
-        return
-    every = max(1, steps // 20) if progress is True else int(progress)
-    clock = time.perf_counter()
-    for i in todo:
-        yield i
-        if every and ((i + 1) % every == 0 or i + 1 == steps):
-            rate = (time.perf_counter() - clock) / (i + 1 - todo.start)
-            print(f"step {i + 1}/{steps}  {_latest(history)}  {rate:.3f} s/step", flush=True)
+def _mean_score(histories: list[dict[str, list]], done: int) -> float | None:
+    """InfoM after `done` steps, the mean over the seeds; None where it is not known."""
+    known = [
+        history["infom"][-1] for history in histories if history.get("infom") and _last(history, "eval_step") == done
+    ]
+    return float(np.mean(known)) if known else None
 
 
 def _latest(history: dict[str, list]) -> str:

@@ -83,6 +83,10 @@ class Dataset(abc.ABC):
         check_below("rows", rows, len(self))
         return self.fetch(jnp.asarray(rows, jnp.int32))
 
+    def rows(self, key: Array, n: int) -> Int[Array, " n"]:
+        """The numbers of the rows that `sample` takes."""
+        return jax.random.randint(key, (n,), 0, len(self), jnp.int32)
+
     def sample(self, key: Array, n: int) -> tuple[Images, Factors]:
         """Random rows, uniform and independent, with replacement; safe under `jax.jit` where n is static.
 
@@ -98,7 +102,7 @@ class Dataset(abc.ABC):
             ValueError: n below 1.
         """
         n = check_count("n", n, 1)
-        return self.fetch(jax.random.randint(key, (n,), 0, len(self), jnp.int32))
+        return self.fetch(self.rows(key, n))
 
     def split(self, seed: int = 0, held_out: int | None = None) -> tuple["Part", "Part"]:
         """Split the rows at random, the same way on every machine.

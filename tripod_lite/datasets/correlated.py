@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy.typing as npt
 from jaxtyping import Array, Float, Int
 
-from tripod_lite.checks import check_count
 from tripod_lite.datasets.base import Dataset, Factors, Images, Part
 from tripod_lite.datasets.twin import Twin
 
@@ -20,8 +19,9 @@ class Correlated(Dataset):
     number of values, the strength is their correlation coefficient. In a training part, rows that are held out are
     drawn again.
 
-    Only `sample` knows of it: rows keep their numbers. `split` and `split_combinations` give a training part that is
-    sampled in this way and a held-out part that is not, so that scores tell what the correlation did to the model.
+    Only `rows` and `sample` know of it: rows keep their numbers. `split` and `split_combinations` give a training part
+    that is sampled in this way and a held-out part that is not, so that scores tell what the correlation did to the
+    model.
     """
 
     def __init__(self, base: Dataset, first: str, second: str, strength: float) -> None:
@@ -44,7 +44,7 @@ class Correlated(Dataset):
             raise TypeError(f"strength must be a number from 0 to 1, got {strength!r}")
         if not 0 <= strength <= 1:
             raise ValueError(f"strength must be from 0 to 1, got {strength}")
-        self.base, self._whole = base, whole
+        self.base = base
         self.name, self.image_size, self.part = base.name, base.image_size, base.part
         self.factor_names, self.factor_sizes = base.factor_names, base.factor_sizes
         self.first, self.second, self.strength = first, second, float(strength)
@@ -74,10 +74,10 @@ class Correlated(Dataset):
         """See `Dataset.images`."""
         return self.base.images(factors)
 
-    def sample(self, key: Array, n: int) -> tuple[Images, Factors]:
-        """As `Dataset.sample`, with the two factors tied."""
-        n = check_count("n", n, 1)
-        return self._whole.fetch(self._draw(key, n, left_out=self._left_out))
+    def rows(self, key: Array, n: int) -> Int[Array, " n"]:
+        """As `Dataset.rows`, with the two factors tied."""
+        rows = self._draw(key, n, left_out=self._left_out)
+        return rows - jnp.searchsorted(self._left_out, rows).astype(rows.dtype)
 
     def split(self, seed: int = 0, held_out: int | None = None) -> tuple[Dataset, Dataset]:
         """As `Dataset.split`; the training part is tied, the held-out part is not."""

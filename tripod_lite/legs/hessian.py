@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 METHODS = ("forward", "finite")
+DESIGNS = ("independent", "crossed")
 Function = Callable[[Float[Array, " n_z"]], PyTree[Float[Array, "..."]]]
 
 
@@ -34,6 +35,20 @@ def _check_latents(z: Array) -> None:
         raise ValueError(f"z must have shape (b, n_z), not empty, got {z.shape}")
 
 
+def check_design(design: str, probes: int, method: str) -> None:
+    """Whether the probes of the normalized penalty can be drawn in this way.
+
+    Raises:
+        ValueError: an unknown design, or "crossed" with an odd number of probes or another method than "forward".
+    """
+    if design not in DESIGNS:
+        raise ValueError(f"design must be one of {', '.join(DESIGNS)}, got {design!r}")
+    if design == "crossed" and probes % 2:
+        raise ValueError(f"probes must be even in the crossed design, which pairs them, got {probes}")
+    if design == "crossed" and method != "forward":
+        raise ValueError(f"method must be 'forward' in the crossed design, got {method!r}")
+
+
 def _full_scale(scale: ArrayLike, z: Array) -> Array:
     scale = jnp.asarray(scale, z.dtype)
     if scale.shape not in ((), z.shape[1:]):
@@ -41,12 +56,19 @@ def _full_scale(scale: ArrayLike, z: Array) -> Array:
     return jnp.broadcast_to(scale, z.shape[1:])
 
 
-def second_derivative(f: Function, z: Float[Array, " n_z"], v: Float[Array, " n_z"]) -> PyTree[Float[Array, "..."]]:
-    """q(v) = vᵀ H v for every output of f: the second directional derivative, by forward mode over forward mode.
+def mixed_derivative(
+    f: Function, z: Float[Array, " n_z"], u: Float[Array, " n_z"], w: Float[Array, " n_z"]
+) -> PyTree[Float[Array, "..."]]:
+    """uᵀ H w for every output of f: the mixed directional derivative, by forward mode over forward mode.
 
     Exact: no step size and no cancellation. A function that is linear in z gives exactly zero.
     """
-    return jax.jvp(lambda y: jax.jvp(f, (y,), (v,))[1], (z,), (v,))[1]
+    return jax.jvp(lambda y: jax.jvp(f, (y,), (u,))[1], (z,), (w,))[1]
+
+
+def second_derivative(f: Function, z: Float[Array, " n_z"], v: Float[Array, " n_z"]) -> PyTree[Float[Array, "..."]]:
+    """q(v) = vᵀ H v for every output of f, as `mixed_derivative`."""
+    return mixed_derivative(f, z, v, v)
 
 
 def second_difference(
@@ -74,13 +96,34 @@ def second_difference(
     return jax.tree.map(difference, f(z + epsilon * v), f(z), f(z - epsilon * v))
 
 
-def _probe(f: Function, z: Array, probes: Array, method: str, epsilon: float) -> PyTree[Array]:
-    """Values of q for every probe (k, n_z) at one z: f's pytree with a leading axis k."""
+def _wide(x: Array) -> Array:
+    """At least single precision, in which statistics are taken."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _variances(f: Function, z: Array, probes: Array, method: str, epsilon: float) -> PyTree[Array]:
+    """Var q (ddof 0) over each group of probes (groups, k, n_z) at one z: f's pytree with a leading axis of groups."""
+    if method == "forward" and probes.shape[1] == 2:
+        # Of two values the variance is ((q_1 - q_2)/2)², and q_1 - q_2 = (v_1 + v_2)ᵀ H (v_1 - v_2): one mixed
+        # derivative, which takes three tangents through f where two second derivatives take four.
+        u, w = (probes[:, 0] + probes[:, 1]) / 2, probes[:, 0] - probes[:, 1]
+        mixed = jax.vmap(lambda u, w: mixed_derivative(f, z, u, w))(u, w)
+        return jax.tree.map(lambda m: jnp.square(_wide(m)), mixed)
 
     def q(v: Array) -> PyTree[Array]:
         return second_derivative(f, z, v) if method == "forward" else second_difference(f, z, v, epsilon)
 
-    return jax.vmap(q)(probes)
+    return jax.tree.map(lambda q_l: jnp.var(_wide(q_l), axis=1), jax.vmap(jax.vmap(q))(probes))
+
+
+def _crossed(f: Function, z: Array, g: Array, h: Array, mask: Array) -> PyTree[Array]:
+    """g_xᵀ H h_y for the parts x, y of probes g and h inside and outside of a mask: f's pytree with axes (x, y)."""
+    g, h = (jnp.stack([v * mask, v * (1 - mask)]) for v in (g, h))
+
+    def along_g(y: Array) -> PyTree[Array]:  # all of g's tangents at once, so that h's are computed once and not twice
+        return jax.vmap(lambda g_x: jax.jvp(f, (y,), (g_x,))[1])(g)
+
+    return jax.vmap(lambda h_y: jax.jvp(along_g, (z,), (h_y,))[1], out_axes=1)(h)
 
 
 def hessian_penalty(
@@ -114,8 +157,8 @@ def hessian_penalty(
     z = jnp.asarray(z)
     _check(z, probes, method, epsilon)
     v = jax.random.rademacher(key, (z.shape[0], probes, z.shape[1]), z.dtype)
-    q = jax.vmap(lambda z_i, v_i: _probe(f, z_i, v_i, method, epsilon))(z, v)
-    return jax.tree.map(lambda q_l: jnp.mean(jnp.var(q_l, axis=1, ddof=1)), q)
+    variances = jax.vmap(lambda z_i, v_i: _variances(f, z_i, v_i[None], method, epsilon))(z, v)
+    return jax.tree.map(lambda variance: probes / (probes - 1) * jnp.mean(variance), variances)
 
 
 def normalized_hessian_penalty(
@@ -127,6 +170,7 @@ def normalized_hessian_penalty(
     probes: int = 2,
     method: str = "forward",
     epsilon: float = 0.1,
+    design: str = "independent",
 ) -> PyTree[Float[Array, ""]]:
     """The normalized Hessian penalty (NHP): the share of a layer's curvature that mixes different latents.
 
@@ -138,41 +182,78 @@ def normalized_hessian_penalty(
     with H̃ = diag(σ) H diag(σ). Scaling f, or any latent together with its σ, multiplies A and B alike (Proposition 3.1
     of the paper), so the penalty cannot be lowered by shrinking. Few probes make the ratio noisy and biased: report k.
 
+    The design "crossed" estimates the same A and B from mixed derivatives c_xy = g_xᵀ H̃ h_y. For Rademacher probes g
+    and h, E (gᵀ H̃ h)² = Σ_{i,j} H̃_ij²; a random half of the latents cuts each probe in two, g = g_1 + g_2 and
+    h = h_1 + h_2. The four terms share the sum among them, and c_12 and c_21 never see the diagonal:
+
+        A = (c_12² + c_21²) · 2/p,   p = 2m(n_z - m)/(n_z (n_z - 1)), m = ⌊n_z/2⌋: how often the cut parts two latents
+        B = (c_11² + c_12² + c_21² + c_22²) · 2
+
+    A and B are made of the same terms, so that noise divides out; eight tangents pass through f for two probes, where
+    "independent" takes six for its four.
+
     Args:
         f: the function of one latent vector, (n_z,) → pytree of arrays, one leaf a layer.
         z: latents, shape (b, n_z).
         scale: σ, a scalar or one value a latent, shape (n_z,). Gradients flow through it.
         key: random key for the probes.
-        probes: k ≥ 2 Rademacher and k Gaussian probes a sample; variances with ddof 0 as in the released code.
+        probes: k ≥ 2. "independent": k Rademacher and k Gaussian probes a sample; variances with ddof 0 as in the
+            released code. "crossed": k/2 pairs of Rademacher probes a sample, k even.
         method: "forward" (exact second derivatives) or "finite" (differences of step ε σ, as released).
         epsilon: the step ε of the finite differences.
+        design: "independent" (as released) or "crossed" (only with method "forward").
 
     Returns:
         f's pytree with one scalar a leaf. A layer without curvature gives 0.
 
     Raises:
         TypeError: z is not floating point, probes is not an integer, or half-precision outputs with "finite".
-        ValueError: wrong shapes, fewer than two probes, a step that is not positive, an unknown method.
+        ValueError: wrong shapes, fewer than two probes, a step that is not positive, an unknown method or design;
+            "crossed" with an odd number of probes or with "finite".
 
-    Source: Hsu et al. (2024); k, ε, ddof and 1e-10 from the released code.
+    Source: Hsu et al. (2024); k, ε, ddof and 1e-10 from the released code. The crossed design is this project's own.
     """
     z = jnp.asarray(z)
     _check(z, probes, method, epsilon)
-    sigma = _full_scale(scale, z)[None, None, :]
+    check_design(design, probes, method)
+    sigma = _full_scale(scale, z)
+    energies = _crossed_energies if design == "crossed" else _independent_energies
+    a, b = energies(f, z, sigma, key, probes, method, epsilon)
+    return jax.tree.map(lambda a_l, b_l: jnp.mean(a_l / (b_l + 1e-10)), a, b)
+
+
+def _independent_energies(
+    f: Function, z: Array, sigma: Array, key: PRNGKeyArray, probes: int, method: str, epsilon: float
+) -> tuple[PyTree[Array], PyTree[Array]]:
+    """A and B of each sample, f's pytree of (b,) arrays, from k Rademacher and k Gaussian probes."""
     rademacher_key, gaussian_key = jax.random.split(key)
     shape = (z.shape[0], probes, z.shape[1])
     rademacher = jax.random.rademacher(rademacher_key, shape, z.dtype)
     gaussian = jax.random.normal(gaussian_key, shape, z.dtype)
-    v = sigma * jnp.concatenate([rademacher, gaussian], axis=1)  # together, so that f is traced once
-    q = jax.vmap(lambda z_i, v_i: _probe(f, z_i, v_i, method, epsilon))(z, v)
+    v = sigma[None, None, None, :] * jnp.stack([rademacher, gaussian], axis=1)  # together, so that f is traced once
+    variances = jax.vmap(lambda z_i, v_i: _variances(f, z_i, v_i, method, epsilon))(z, v)
+    means = jax.tree.map(lambda variance: jnp.mean(variance, axis=range(2, variance.ndim)), variances)
+    return tuple(jax.tree.map(lambda mean, kind=kind: mean[:, kind], means) for kind in (0, 1))
 
-    def ratio(q_l: Array) -> Array:
-        entries = tuple(range(1, q_l.ndim - 1))  # after the variance over the probes
-        a = jnp.mean(jnp.var(q_l[:, :probes], axis=1), axis=entries)
-        b = jnp.mean(jnp.var(q_l[:, probes:], axis=1), axis=entries)
-        return jnp.mean(a / (b + 1e-10))
 
-    return jax.tree.map(ratio, q)
+def _crossed_energies(
+    f: Function, z: Array, sigma: Array, key: PRNGKeyArray, probes: int, method: str, epsilon: float
+) -> tuple[PyTree[Array], PyTree[Array]]:
+    """A and B of each sample, f's pytree of (b,) arrays, from k/2 crossed pairs of Rademacher probes."""
+    sign_key, cut_key = jax.random.split(key)
+    b, n_z = z.shape
+    half = n_z // 2
+    g, h = sigma[None, None, None, :] * jax.random.rademacher(sign_key, (2, b, probes // 2, n_z), z.dtype)
+    ranks = jnp.argsort(jnp.argsort(jax.random.uniform(cut_key, (b, probes // 2, n_z)), axis=2), axis=2)
+    terms = jax.vmap(jax.vmap(lambda z_i, *pair: _crossed(f, z_i, *pair), in_axes=(None, 0, 0, 0)))(
+        z, g, h, (ranks < half).astype(z.dtype)
+    )
+    parted = 2 * half * (n_z - half) / (n_z * (n_z - 1)) if n_z > 1 else 1.0  # one latent has no mixed curvature
+    squares = jax.tree.map(lambda c: jnp.mean(jnp.square(_wide(c)), axis=(1, *range(4, c.ndim))), terms)  # (b, 2, 2)
+    return (
+        jax.tree.map(lambda c: 2 / parted * (c[:, 0, 1] + c[:, 1, 0]), squares),
+        jax.tree.map(lambda c: 2 * jnp.sum(c, axis=(1, 2)), squares),
+    )
 
 
 def exact_hessian_energy(
