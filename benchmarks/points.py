@@ -42,7 +42,7 @@ class Point:
 
     def config(self) -> TripodConfig:
         """The configuration that `fit` would be given."""
-        changes: dict[str, Any] = {"batch_size": self.batch} | LEGS[self.legs]
+        changes: dict[str, Any] = {"batch_size": self.batch, "precision": self.precision} | LEGS[self.legs]
         if self.image_size is not None:
             changes["image_size"] = self.image_size
         return TripodConfig.preset("shapes3d", size=self.size, **changes)

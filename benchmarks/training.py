@@ -3,9 +3,10 @@
 Question: how do time, compilation and memory of one step of `fit` grow with the networks' size, the batch, the legs
 that are on, the precision and the seeds trained together, and how much of the machine does a step use?
 
-Protocol: the jitted step that `fit` runs, on random images that are on the device already. A point is lowered and
-compiled, and its operations and memory are read off; two steps go untimed; then blocks of steps are timed, each block
-long enough to hide the dispatch, and the median of the blocks counts, over a few seconds. The rate of operations is the
+Protocol: the compiled program that `fit` calls, one step a call on a CPU and many elsewhere, on random images that are
+on the device already. A point is lowered and compiled, and its operations and memory are read off; two calls go
+untimed; then blocks of calls are timed for a few seconds, and the median of the blocks counts. Several seeds are one
+program here; on a CPU `fit` itself trains them one after the other. The rate of operations is the
 count of XLA's cost analysis, of the step as it was written, over that median; it is compared with the product of two
 large matrices on the same device in the same run, in float32 and in the step's own precision. Memory is the compiler's
 plan: arguments, results and temporaries of a step, without what libraries take for themselves. Points of `points.py`
@@ -27,49 +28,35 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
-from flax import nnx
 
 from benchmarks.operations import counted, product_rate
 from benchmarks.points import Point, accelerator_points, cpu_points
 from benchmarks.records import Record, default_path, table
-from tripod_lite import training
-from tripod_lite.autoencoder import Tripod, TripodConfig
+from tripod_lite.autoencoder import TripodConfig
+from tripod_lite.engine import Engine, State
 
 MINUTES = {"cpu": 10.0}  # elsewhere ACCELERATOR_MINUTES
 ACCELERATOR_MINUTES = 5.0
 STEPS = 10_000  # which the schedules span; of no influence on the time
-BLOCK = 0.2  # seconds that a block of steps takes at least
-Step = Callable[[Any, jax.Array, jax.Array, jax.Array], tuple[Any, dict[str, jax.Array]]]
+BLOCK = 0.2  # seconds that a block of calls takes at least
 
 
-def make_step(config: TripodConfig, seeds: int = 1) -> tuple[Any, Step]:
-    """The state before the first step, and the jitted step: `state, metrics = step(state, images, key, i)`.
+def make_step(config: TripodConfig, seeds: int = 1) -> tuple[State, jax.stages.Wrapped, tuple[Any, ...], int]:
+    """What `fit` calls, `state = program(state, *inputs)`, with random images, on one device.
 
-    It is the step of `fit`. With several seeds the state, the images and the keys have a leading axis for them.
+    Returns:
+        (state, program, inputs, steps): the state before the first step, and how many steps a call does.
     """
-    graph, _ = nnx.split(Tripod(config, rngs=nnx.Rngs(0)))
-    method = training.optimizer(config, STEPS)
-    strength = optax.cosine_decay_schedule(1.0, STEPS) if config.penalty_schedule == "cosine" else lambda _: 1.0
-
-    def start(key: jax.Array) -> dict:
-        _, params = nnx.split(Tripod(config, rngs=nnx.Rngs(key)))
-        return {"params": params, "optimizer": method.init(params)}
-
-    def step(state: dict, images: jax.Array, key: jax.Array, i: jax.Array) -> tuple[dict, dict]:
-        def objective(params: nnx.State) -> tuple[jax.Array, dict]:
-            return nnx.merge(graph, params).loss(images, key, strength=strength(i))
-
-        (loss, parts), gradient = jax.value_and_grad(objective, has_aux=True)(state["params"])
-        updates, moments = method.update(gradient, state["optimizer"], state["params"])
-        return {"params": optax.apply_updates(state["params"], updates), "optimizer": moments}, {"loss": loss} | parts
-
-    key = jax.random.key(0)
-    if seeds == 1:
-        return start(key), jax.jit(step)
-    return jax.vmap(start)(jax.random.split(key, seeds)), jax.jit(jax.vmap(step, in_axes=(0, 0, 0, None)))
+    first = jax.devices()[:1] if len(jax.devices()) > 1 else None
+    engine = Engine(config, STEPS, range(seeds), first)
+    stack = (seeds,) if seeds > 1 else ()
+    shape = (engine.chunk, *stack, config.batch_size, config.image_size, config.image_size, 3)
+    images = jax.device_put(np.random.default_rng(0).integers(0, 256, shape, np.uint8), engine.sharding)
+    inputs = (images, engine._probe_keys, np.int32(0))
+    if engine.chunk == 1:
+        return engine.state, engine._step, inputs, 1
+    return engine.state, engine._run, (*inputs, np.int32(engine.chunk)), engine.chunk
 
 
 def measure(point: Point, products: dict[str, float], *, seconds: float = 3.0, cap: float = 30.0) -> dict[str, Any]:
@@ -87,29 +74,27 @@ def measure(point: Point, products: dict[str, float], *, seconds: float = 3.0, c
         optimizations), `flops_per_second`, `share_float32` and `share_precision` of the matrix products. None where
         XLA does not say.
     """
-    config = point.config()
-    state, step = make_step(config, point.seeds)
-    images, keys = _inputs(config, point.seeds)
+    state, program, inputs, per_call = make_step(point.config(), point.seeds)
     clock = time.perf_counter()
-    lowered = step.lower(state, images, keys, jnp.int32(0))
+    lowered = program.lower(state, *inputs)
     compiled = lowered.compile()
     compile_seconds = time.perf_counter() - clock
     flops, memory = counted(lowered), compiled.memory_analysis()
 
-    def block(steps: int) -> float:
+    def block(calls: int) -> float:
         nonlocal state
         clock = time.perf_counter()
-        for i in range(steps):
-            state, metrics = compiled(state, images, keys, jnp.int32(i))
-        jax.block_until_ready((state, metrics))
-        return (time.perf_counter() - clock) / steps
+        for _ in range(calls):
+            state = compiled(state, *inputs)
+        jax.block_until_ready(state)
+        return (time.perf_counter() - clock) / calls
 
     block(1)
-    steps = max(1, round(BLOCK / block(1)))
+    calls = max(1, round(BLOCK / block(1)))
     times: list[float] = []
     start = time.perf_counter()
     while not times or ((spent := time.perf_counter() - start) < cap and (len(times) < 3 or spent < seconds)):
-        times.append(block(steps))
+        times.append(block(calls) / per_call)
     median = statistics.median(times)
     rate = None if flops is None else flops / median
     return point.fields() | {
@@ -124,14 +109,6 @@ def measure(point: Point, products: dict[str, float], *, seconds: float = 3.0, c
         "share_float32": _short(rate and rate / products["float32"]),
         "share_precision": _short(rate and rate / products[point.precision]),
     }
-
-
-def _inputs(config: TripodConfig, seeds: int) -> tuple[jax.Array, jax.Array]:
-    """Random images as bytes, and keys; with a leading axis for the seeds where there are several."""
-    shape = (seeds, config.batch_size, config.image_size, config.image_size, 3)
-    images = jnp.asarray(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
-    keys = jax.random.split(jax.random.key(1), seeds)
-    return (images, keys) if seeds > 1 else (images[0], keys[0])
 
 
 def _planned(memory: Any) -> int:

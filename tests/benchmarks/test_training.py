@@ -3,7 +3,6 @@
 import json
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -37,31 +36,25 @@ def test_the_figures_of_a_point_agree_with_each_other(figures):
     assert figures["flops_per_second"] == pytest.approx(figures["flops"] / figures["seconds"], rel=1e-3)
     assert figures["share_float32"] == pytest.approx(figures["flops_per_second"] / 1e9, rel=1e-3)
     assert figures["share_precision"] == figures["share_float32"]
-    state, _ = training.make_step(POINT.config())
+    state, *_ = training.make_step(POINT.config())
     numbers = sum(leaf.size for leaf in jax.tree.leaves(state))
     assert figures["memory_bytes"] > 4 * numbers  # parameters and moments, and what the step needs besides
 
 
-def test_the_step_is_the_one_that_lowers_the_loss():
-    config = POINT.config()
-    state, step = training.make_step(config)
-    images, key = training._inputs(config, seeds=1)
-    losses = []
-    for i in range(3):
-        state, metrics = step(state, images, key, jnp.int32(i))
-        losses.append(float(metrics["loss"]))
-    assert metrics.keys() == {"loss", "bce", "klm"}
-    assert np.isfinite(losses).all() and losses[0] != losses[-1]
-
-
-def test_seeds_have_a_leading_axis_and_results_of_their_own():
-    config = POINT.config()
-    state, step = training.make_step(config, seeds=2)
-    images, keys = training._inputs(config, seeds=2)
-    assert images.shape == (2, 2, 16, 16, 3) and keys.shape == (2,)
-    _, metrics = step(state, images, keys, jnp.int32(0))
-    assert metrics["loss"].shape == (2,)
-    assert metrics["loss"][0] != metrics["loss"][1]
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_the_program_is_the_one_that_trains(seeds):
+    state, program, inputs, steps = training.make_step(POINT.config(), seeds)
+    before = jax.device_get(state["params"])
+    for _ in range(2):
+        state = program(state, *inputs)
+    assert state["sums"].keys() == {"loss", "bce", "klm"}
+    losses = np.asarray(state["sums"]["loss"])
+    assert losses.shape == ((seeds,) if seeds > 1 else ())
+    assert np.isfinite(losses).all() and len(np.unique(losses)) == seeds
+    assert any(
+        (a != np.asarray(b)).any() for a, b in zip(*map(jax.tree.leaves, (before, state["params"])), strict=True)
+    )
+    assert inputs[0].shape == (steps, *losses.shape, 2, 16, 16, 3)
 
 
 @pytest.mark.parametrize("points", [cpu_points(), accelerator_points()], ids=["cpu", "accelerator"])
@@ -72,6 +65,11 @@ def test_a_grid_asks_for_every_size_leg_and_precision_and_for_nothing_twice(poin
     assert {point.precision for point in points} == {"float32", "bfloat16"}
     assert {1, 2, 4, 8} == {point.seeds for point in points}
     assert {16, 32, 64, 128, 256, 512} == {point.batch for point in points}
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_precision_is_the_one_asked_for(precision):
+    assert Point("tiny", 16, precision=precision).config().precision == precision
 
 
 @pytest.mark.parametrize(("legs", "on"), {"all": (1, 1, 1), "nonhp": (1, 1, 0), "none": (0, 0, 0)}.items())
