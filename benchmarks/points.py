@@ -62,11 +62,12 @@ def cpu_points() -> list[Point]:
     tiny, lite, paper = Point("tiny", 32), Point("lite", 16), Point("paper", 16)
     points = [tiny, lite, paper]
     points += [replace(tiny, legs=legs) for legs in ("nonhp", "noklm", "noquant", "none")]
-    points += [replace(tiny, precision="bfloat16"), replace(tiny, seeds=2), replace(tiny, seeds=8)]
-    points += [replace(tiny, batch=batch) for batch in (512, 128, 16, 64, 256)]
     points += [replace(point, legs=legs) for legs in ("nonhp", "none") for point in (lite, paper)]
-    points += [replace(lite, precision="bfloat16"), replace(lite, batch=64), replace(lite, legs="noklm")]
-    points += [replace(tiny, seeds=4), replace(paper, precision="bfloat16")]
+    points += [replace(point, precision="bfloat16") for point in (tiny, lite)]
+    points += [replace(tiny, batch=batch) for batch in (512, 16, 128, 64, 256)]
+    points += [replace(tiny, seeds=seeds) for seeds in (2, 8)]
+    points += [replace(lite, batch=64), replace(lite, legs="noklm"), replace(lite, legs="noquant")]
+    points += [replace(paper, precision="bfloat16"), replace(tiny, seeds=4)]
     return points
 
 

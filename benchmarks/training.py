@@ -30,6 +30,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from benchmarks.machine import OtherLoad
 from benchmarks.operations import counted, product_rate
 from benchmarks.points import Point, accelerator_points, cpu_points
 from benchmarks.records import Record, default_path, table
@@ -39,6 +40,7 @@ from tripod_lite.engine import Engine, State
 MINUTES = {"cpu": 10.0}  # elsewhere ACCELERATOR_MINUTES
 ACCELERATOR_MINUTES = 5.0
 STEPS = 10_000  # which the schedules span; of no influence on the time
+BUSY = 0.1  # cores used by other processes from which a figure is remarked upon
 BLOCK = 0.2  # seconds that a block of calls takes at least
 
 
@@ -69,10 +71,10 @@ def measure(point: Point, products: dict[str, float], *, seconds: float = 3.0, c
         cap: seconds after which not another block is begun.
 
     Returns:
-        The point's fields, and `seconds` a step, `blocks` timed, `images_per_second`, `compile_seconds` (tracing
-        included), `memory_bytes`, `flops` a step as it was written, `flops_compiled` (what XLA knows of after its
-        optimizations), `flops_per_second`, `share_float32` and `share_precision` of the matrix products. None where
-        XLA does not say.
+        The point's fields, and `seconds` a step, `blocks` timed, `other_cores` (how many cores other processes used
+        meanwhile), `images_per_second`, `compile_seconds` (tracing included), `memory_bytes`, `flops` a step as it was
+        written, `flops_compiled` (what XLA knows of after its optimizations), `flops_per_second`, and its
+        `share_float32` and `share_precision` of the matrix products. None where it is not known.
     """
     state, program, inputs, per_call = make_step(point.config(), point.seeds)
     clock = time.perf_counter()
@@ -92,14 +94,16 @@ def measure(point: Point, products: dict[str, float], *, seconds: float = 3.0, c
     block(1)
     calls = max(1, round(BLOCK / block(1)))
     times: list[float] = []
+    load = OtherLoad()
     start = time.perf_counter()
     while not times or ((spent := time.perf_counter() - start) < cap and (len(times) < 3 or spent < seconds)):
         times.append(block(calls) / per_call)
-    median = statistics.median(times)
+    busy, median = load.cores(), statistics.median(times)
     rate = None if flops is None else flops / median
     return point.fields() | {
         "seconds": _short(median),
         "blocks": len(times),
+        "other_cores": busy,
         "images_per_second": _short(point.batch * point.seeds / median),
         "compile_seconds": round(compile_seconds, 1),
         "memory_bytes": None if memory is None else _planned(memory),
@@ -139,8 +143,8 @@ COLUMNS: dict[str, Callable[[dict], str]] = {
     "MiB": _figure("memory_bytes", 2**-20, 0),
     "GFLOP": _figure("flops", 1e-9),
     "GFLOP/s": _figure("flops_per_second", 1e-9),
-    "% of float32 product": _figure("share_float32", 100),
-    "% of own product": _figure("share_precision", 100),
+    "% of f32": _figure("share_float32", 100),
+    "% of own": _figure("share_precision", 100),
 }
 
 
@@ -156,7 +160,9 @@ def run(record: Record, points: list[Point], minutes: float) -> tuple[int, int]:
             break
         try:
             figures = measure(point, products)
-            print(f"{point.name:32} {1e3 * figures['seconds']:10.1f} ms/step", flush=True)
+            busy = figures["other_cores"] or 0.0
+            note = f"  other processes used {busy:.1f} cores" if busy > BUSY else ""
+            print(f"{point.name:32} {1e3 * figures['seconds']:10.1f} ms/step{note}", flush=True)
         except jax.errors.JaxRuntimeError as error:  # a point that does not fit the memory must not stop the others
             figures = point.fields() | {"failed": str(error).splitlines()[0][:200]}
             print(f"{point.name:32} failed: {figures['failed']}", flush=True)
@@ -185,6 +191,7 @@ def main(arguments: list[str]) -> None:
     rows = [record.points[point.name] for point in points if point.name in record.points]
     if rows:
         print(table(COLUMNS, [row for row in rows if "failed" not in row]))
+        print("% of: operations a second, of a matrix product in float32 and in the step's own precision")
     for number, part in enumerate(record.runs):
         rates = ", ".join(f"{dtype} {rate / 1e9:.0f} GFLOP/s" for dtype, rate in part["products"].items())
         print(f"run {number}: matrix products in {rates}")

@@ -14,7 +14,7 @@ from benchmarks.records import Record
 POINT = Point("tiny", 2, legs="nonhp", image_size=16)
 PRODUCTS = {"float32": 1e9, "bfloat16": 2e9}
 FIELDS = {"size", "batch", "legs", "precision", "seeds", "image_size", "probes", "nhp_samples"} | {
-    *("seconds", "blocks", "images_per_second", "compile_seconds", "memory_bytes"),
+    *("seconds", "blocks", "other_cores", "images_per_second", "compile_seconds", "memory_bytes"),
     *("flops", "flops_compiled", "flops_per_second", "share_float32", "share_precision"),
 }
 
