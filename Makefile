@@ -6,7 +6,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 BUILD := book/_build
-SOURCES := tripod_lite tests ci book data/cards
+SOURCES := tripod_lite tests ci benchmarks book data/cards
 
 # The book and the tests are meant for a CPU; `make test JAX_PLATFORMS=cuda` tries them elsewhere.
 export JAX_PLATFORMS ?= cpu
@@ -16,7 +16,7 @@ PYTHON ?= $(shell for python in python3.12 python3.11 python3.13 python3 python;
 	if "$$python" -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' >/dev/null 2>&1; \
 	then echo "$$python"; break; fi; done)
 
-.PHONY: help setup book test lint fix lock hooks clean
+.PHONY: help setup book test bench lint fix lock hooks clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' Makefile
@@ -42,6 +42,9 @@ book: $(STAMP)  ## execute the chapters and build the book: book/_build/html/ind
 
 test: $(STAMP)  ## run the tests
 	$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
+
+bench: $(STAMP)  ## measure what a training step costs, in ten minutes, on an idle machine: data/benchmarks
+	$(PY) -m benchmarks
 
 lint: $(STAMP)  ## report style, formatting and notebooks that are not stripped
 	$(PY) -m ruff check $(SOURCES)

@@ -8,7 +8,8 @@ matplotlib.use("agg")
 
 import matplotlib.pyplot as plt
 
-from tripod_lite.book import glue, use_style
+from tripod_lite import results
+from tripod_lite.book import glue, load_benchmark, table, use_style
 from tripod_lite.figures import COLORS
 
 
@@ -67,3 +68,26 @@ def test_style_sets_what_it_says():
         assert figure.get_size_inches().tolist() == [7, 3]
         assert figure.get_facecolor() == (1, 1, 1, 1)
         plt.close(figure)
+
+
+def test_a_table_has_a_title_a_column_and_a_line_a_row():
+    pytest.importorskip("IPython.display")
+    soup = pytest.importorskip("bs4").BeautifulSoup(
+        table(("size", "ms"), [("tiny", 1), ("paper", 2.5)]).data, "html.parser"
+    )
+    assert [[cell.get_text() for cell in line.find_all(["th", "td"])] for line in soup.find_all("tr")] == [
+        ["size", "ms"],
+        ["tiny", "1"],
+        ["paper", "2.5"],
+    ]
+
+
+@pytest.mark.parametrize("recorded", ["data/results", "tripod_lite/recorded"])
+def test_benchmarks_are_found_in_a_repository_and_in_an_installed_package(recorded, tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "__file__", str(tmp_path / "tripod_lite/results.py"))
+    (tmp_path / recorded).mkdir(parents=True)
+    assert load_benchmark("training-cpu") is None
+    path = tmp_path / recorded / "../benchmarks/training-cpu.json"
+    path.parent.mkdir()
+    path.write_text('{"points": {}}')
+    assert load_benchmark("training-cpu") == {"points": {}}

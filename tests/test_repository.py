@@ -16,7 +16,7 @@ import yaml
 import tripod_lite as tl
 
 ROOT = Path(__file__).parents[1]
-SOURCES = ["tripod_lite", "tests", "ci", "book", "data/cards"]
+SOURCES = ["tripod_lite", "tests", "ci", "benchmarks", "book", "data/cards"]
 MATHJAX = ROOT / "book/_static/mathjax"
 
 

@@ -1,13 +1,14 @@
-"""What the pages share: one look for plots, numbers that the text quotes, and the parts of the dataset cards."""
+"""What the pages share: one look for plots and tables, numbers that the text quotes, and the parts of dataset cards."""
 
+import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tripod_lite.checks import check_count
 from tripod_lite.datasets import Twin, Visibility
-from tripod_lite.results import Result
+from tripod_lite.results import Result, recorded_folder
 
 if TYPE_CHECKING:
     import IPython.display
@@ -72,6 +73,28 @@ def use_style() -> None:
     )
 
 
+def load_benchmark(name: str) -> dict[str, Any] | None:
+    """What `python -m benchmarks` measured and the repository keeps.
+
+    Args:
+        name: of the file in data/benchmarks, without its suffix: "training-cpu".
+
+    Returns:
+        The file's JSON object, or None where there is no such file.
+    """
+    path = recorded_folder().parent / "benchmarks" / f"{name}.json"  # so in the repository and where it is installed
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def table(titles: Sequence[str], lines: Sequence[Sequence[object]]) -> "IPython.display.HTML":
+    """A table for the page, of what `str` says of its cells."""
+    from IPython.display import HTML
+
+    rows = ["".join(f"<td {SPACE}>{cell}</td>" for cell in line) for line in lines]
+    head = "".join(f"<th {SPACE}>{title}</th>" for title in titles)
+    return HTML(f"<table><tr>{head}</tr>" + "".join(f"<tr>{row}</tr>" for row in rows) + "</table>")
+
+
 def factor_sheet(ds: Twin, start: Sequence[int], *, columns: int = 10) -> "matplotlib.figure.Figure":
     """Every factor of a twin, a row each, from its first to its last value, the others held at `start`.
 
@@ -103,34 +126,24 @@ def factor_sheet(ds: Twin, start: Sequence[int], *, columns: int = 10) -> "matpl
 
 def factor_table(ds: Twin, seen: Visibility) -> "IPython.display.HTML":
     """A twin's factors: how many values, the first and the last, and how much a step of each shows."""
-    from IPython.display import HTML
-
     titles = ("factor", "values", "first", "last", "median step", "least step")
     lines = []
     for k, (name, values) in enumerate(ds.scene.factors.items()):
         numbered = name not in ds.scene.continuous
         ends = (0, len(values) - 1) if numbered else (f"{values[0]:.3g}", f"{values[-1]:.3g}")
         lines.append((f"<code>{name}</code>", len(values), *ends, f"{seen.median[k]:.2f}", f"{seen.least[k]:.2f}"))
-    return HTML(_table(titles, lines))
+    return table(titles, lines)
 
 
 def score_table(result: Result) -> "IPython.display.HTML":
     """The scores of a recorded run, in one line."""
-    from IPython.display import HTML
-
     s = result.scores
     scores = {"InfoM": s.infom, "InfoC": s.infoc, "InfoE": s.infoe}
     scores |= {"D": s.disentanglement, "C": s.completeness, "I": s.informativeness}
     titles = (*scores, "PSNR, dB", "active", "steps", "minutes", "cores")
     cores = max(place["cores"] for place in result.environments)
     ends = (f"{s.psnr:.1f}", f"{s.active.sum()}/{len(s.active)}", result.steps, f"{result.seconds / 60:.1f}", cores)
-    return HTML(_table(titles, [(*(f"{score:.2f}" for score in scores.values()), *ends)]))
-
-
-def _table(titles: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
-    rows = ["".join(f"<td {SPACE}>{cell}</td>" for cell in line) for line in lines]
-    head = "".join(f"<th {SPACE}>{title}</th>" for title in titles)
-    return f"<table><tr>{head}</tr>" + "".join(f"<tr>{row}</tr>" for row in rows) + "</table>"
+    return table(titles, [(*(f"{score:.2f}" for score in scores.values()), *ends)])
 
 
 def overlap_map(ds: Twin, seen: Visibility) -> "matplotlib.figure.Figure":

@@ -1,4 +1,4 @@
-"""Measure InfoMEC against scikit-learn: `python ci/bench_metrics.py --out data/benchmarks/metrics-cpu.json`.
+"""Measure InfoMEC against scikit-learn: `python -m benchmarks metrics`.
 
 Question: how much faster is `infomec` than the same scores by scikit-learn, a call at a time, and are they the same?
 Protocol: a code of 10 000 samples, 6 factors with the sizes of Shapes3D and 12 latents of 12 levels, half of them noisy
@@ -6,12 +6,9 @@ copies of the factors, half noisy mixtures. scikit-learn's way is `mutual_info_s
 `LogisticRegression` for each factor on sparse one-hot latents, once to its optimum and once stopped after its default
 100 iterations. All in one process and by turns, the median of some repeats. Prediction: 10 times faster than to the
 optimum.
-
-Not a test: nothing fails for being slow. Run it on an idle machine.
 """
 
 import argparse
-import json
 import time
 import warnings
 from collections.abc import Callable
@@ -22,6 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import mutual_info_score
 from sklearn.preprocessing import OneHotEncoder
 
+from benchmarks.records import default_path, write
 from tripod_lite.metrics import infomec
 from tripod_lite.metrics.infomec import active_latents, modularity_compactness
 from tripod_lite.metrics.tables import level_numbers
@@ -66,12 +64,13 @@ def timed(calls: dict[str, Callable[[], tuple]], repeats: int) -> dict[str, dict
     return {name: {"seconds": round(float(np.median(seconds[name])), 3), "scores": scores[name]} for name in calls}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(arguments: list[str]) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks metrics", description=__doc__.splitlines()[0])
     parser.add_argument("--samples", type=int, default=10_000)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path, help="a JSON file for the figures")
-    args = parser.parse_args()
+    parser.add_argument("--out", type=Path, help="the JSON file; by default data/benchmarks/metrics-BACKEND.json")
+    args = parser.parse_args(arguments)
     warnings.filterwarnings("ignore", module="sklearn")  # that it stopped after 100 iterations is the point
     s, z = code(args.samples)
 
@@ -89,12 +88,6 @@ def main() -> None:
         print(f"{name:30} {figure['seconds']:8.2f} s  {figure['ratio']:6.1f} ×  {figure['scores']}", flush=True)
     compiled = figures["infomec, first call"]["seconds"] - figures["infomec"]["seconds"]
     print(f"compiling: {compiled:.1f} s")
-    if args.out is not None:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        setting = {"samples": args.samples, "factors": len(SIZES), "latents": LATENTS, "levels": LEVELS}
-        record = {"environment": environment(), "setting": setting | {"repeats": args.repeats}, "figures": figures}
-        args.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
+    setting = {"samples": args.samples, "factors": len(SIZES), "latents": LATENTS, "levels": LEVELS}
+    record = {"environment": environment(), "setting": setting | {"repeats": args.repeats}, "figures": figures}
+    write(args.out or default_path("metrics"), record)

@@ -1,11 +1,9 @@
-"""Measure how fast the twins are drawn: `python ci/bench_scenes.py --out data/benchmarks/scenes-cpu.json`.
+"""Measure how fast the twins are drawn: `python -m benchmarks scenes`.
 
-Prints a line a scene and writes the figures with the machine they were taken on. Not a test: nothing fails for being
-slow. Run it on an idle machine.
+Prints a line a scene and writes the figures with the machine they were taken on.
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.records import default_path, write
 from tripod_lite.results import environment
 from tripod_lite.scenes import SCENES, VARIANTS, Scene
 
@@ -34,24 +33,18 @@ def measure(scene: Scene, image_size: int, n: int, repeats: int) -> dict[str, fl
     return {"compile_seconds": round(compiled, 2), "images_per_second": round(n / float(np.median(seconds)), 1)}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(arguments: list[str]) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks scenes", description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=64, help="height and width in pixels")
     parser.add_argument("--images", type=int, default=512, help="images a batch")
     parser.add_argument("--repeats", type=int, default=5, help="batches")
-    parser.add_argument("--out", type=Path, help="a JSON file for the figures")
-    args = parser.parse_args()
+    parser.add_argument("--out", type=Path, help="the JSON file; by default data/benchmarks/scenes-BACKEND.json")
+    args = parser.parse_args(arguments)
     scenes = SCENES | {f"{name}-{variant}": scene for (name, variant), scene in VARIANTS.items()}
     figures = {}
     for name, scene in scenes.items():
         figures[name] = measure(scene, args.size, args.images, args.repeats)
         print(f"{name:20} {figures[name]['images_per_second']:10.0f} images/s", flush=True)
-    if args.out is not None:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        setting = {"image_size": args.size, "images": args.images, "repeats": args.repeats}
-        record = {"environment": environment(), "setting": setting, "scenes": figures}
-        args.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
+    setting = {"image_size": args.size, "images": args.images, "repeats": args.repeats}
+    write(args.out or default_path("scenes"), {"environment": environment(), "setting": setting, "scenes": figures})
