@@ -94,9 +94,9 @@ def load(path: str | Path) -> Tripod:
 class Checkpoints:
     """The checkpoints of one run: state, histories and time spent, with the run's identity beside them.
 
-    The folder has run.json, the identity; a folder N for the checkpoint after N steps, with state, which is Orbax's, and
-    notes.json; newest, the number of the newest; and while something is written, saving. A checkpoint that turns out to
-    be damaged is renamed to N.bad. Nothing but one renaming makes or removes a checkpoint.
+    The folder has run.json, the identity; a folder N for the checkpoint after N steps, with notes.json and state, which
+    is Orbax's; newest, the number of the newest; and while something is written, saving. One renaming makes or removes
+    a checkpoint. One that turns out to be damaged is renamed to N.bad.
 
     Where there are several processes the first one writes, and all must see the same folder.
 
