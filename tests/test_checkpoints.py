@@ -199,7 +199,9 @@ def test_a_full_disk_neither_stops_nor_damages(tmp_path):
     kept = store(folder)
     with full_disk(3000):
         kept.save(15, state(15), [], 0.0)
-        with pytest.warns(UserWarning, match=rf"step 15 could not be written to {folder} \(.*\); .* is of step 10"):
+        with pytest.warns(
+            UserWarning, match=rf"step 15 could not be written to {folder} \(.*File too large\); .* step 10"
+        ):
             kept.save(20, state(20), [], 0.0)
         with pytest.warns(UserWarning, match="step 20 could not be written"):
             assert kept.newest() == 10

@@ -190,12 +190,12 @@ class Checkpoints:
         if steps and len(problems) == len(steps):
             advice = "; remove the folder to start anew" if step is None else ""
             raise ValueError(f"no checkpoint in {self.directory} can be read ({said}){advice}")
-        if step is None:
-            self._put_aside(list(problems), said, going_on_from=candidate if steps else 0)
         if jax.process_count() > 1:
             from jax.experimental.multihost_utils import assert_equal
 
             assert_equal(candidate if steps else 0, f"the processes see different checkpoints in {self.directory}")
+        if step is None:
+            self._put_aside(list(problems), said, going_on_from=candidate if steps else 0)
         if not steps:
             return None
         return candidate, _placed(arrays, like), notes["histories"], notes["seconds"]

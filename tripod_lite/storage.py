@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,6 +98,9 @@ def read_arrays(path: Path, like: Any, notes: dict[str, Any] | None) -> Any:
 
 
 def short(error: BaseException) -> str:
-    """The kind of an error and the beginning of its text: those of Orbax run over many lines."""
+    """The kind of an error and the beginning of its text; of Orbax's many lines, what the system said, if it did."""
     text = " ".join(str(error).split())
+    if code := re.search(r"os_error_code='(\d+)'", text):
+        error = OSError(int(code[1]), os.strerror(int(code[1])))
+        text = str(error)
     return f"{type(error).__name__}: {text if len(text) <= 200 else text[:200] + ' ...'}"
