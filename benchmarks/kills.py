@@ -18,36 +18,42 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from tripod_lite.training import Run
 
 ROOT = Path(__file__).parents[1]
 LIMIT = 900  # seconds that a start may take before it counts as hung
 
 
-def train(folder: Path, steps: int, every: int) -> None:
-    """Train in folder/checkpoints, resuming, and leave parameters and history in folder/end.npz."""
-    import jax
-    from flax import nnx
-
+def train(checkpoints: Path | None, *, steps: int, every: int, plain: bool) -> "Run":
+    """The run that is killed: small networks, images of noise, all legs on or, if `plain`, no penalties."""
     import tripod_lite as tl
 
     images = np.random.default_rng(0).integers(0, 256, (64, 16, 16, 3), dtype=np.uint8)
     config = tl.TripodConfig(n_z=3, image_size=16, size="tiny", batch_size=8, nhp_samples=2, learning_rate=1e-2)
-    run = tl.fit(
+    return tl.fit(
         tl.from_images(images),
-        config,
+        config.replace(lambda_klm=0, lambda_nhp=0) if plain else config,
         steps=steps,
-        checkpoint_dir=folder / "checkpoints",
+        checkpoint_dir=checkpoints,
         checkpoint_every=every,
         log_every=3 * every // 2,  # so that sums are open at every other checkpoint
         progress=False,
     )
+
+
+def values(run: "Run") -> dict[str, np.ndarray]:
+    """Parameters and history by name."""
+    import jax
+    from flax import nnx
+
     leaves = jax.tree_util.tree_leaves_with_path(nnx.to_pure_dict(nnx.state(run.model, nnx.Param)))
-    end = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
-    np.savez(folder / "part.npz", **end, **{f"history {name}": values for name, values in run.history.items()})
-    os.replace(folder / "part.npz", folder / "end.npz")
+    named = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+    return named | {f"history {name}": entries for name, entries in run.history.items()}
 
 
 def differences(folder: Path, reference: Path) -> list[str]:
@@ -63,23 +69,26 @@ def differences(folder: Path, reference: Path) -> list[str]:
 class Kills:
     """One benchmark: its setting, what it killed, and how the runs ended."""
 
-    def __init__(self, work: Path, *, kills: int, steps: int, every: int, seed: int):
-        self.work, self.wanted, self.steps, self.every = work, kills, steps, every
+    def __init__(self, work: Path, *, kills: int, steps: int, every: int, seed: int, plain: bool = False):
+        self.work, self.wanted, self.steps, self.every, self.plain = work, kills, steps, every, plain
         self.rng = np.random.default_rng(seed)
         self.kills: list[dict[str, Any]] = []
         self.runs: list[dict[str, Any]] = []
         # Compiled once, by the run that nobody disturbs: the kills should hit more than compilation.
-        self.environment = os.environ | {
-            "JAX_COMPILATION_CACHE_DIR": str(work / "compiled"),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-        }
+        self.environment = (
+            {"JAX_COMPILATION_CACHE_DIR": str(work / "compiled")}
+            | os.environ
+            | {
+                "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+                "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+            }
+        )
 
     def start(self, folder: Path) -> subprocess.Popen:
         """Start or go on with the run in a folder. What it says goes into folder/said."""
         folder.mkdir(exist_ok=True)
         command = [sys.executable, "-m", "benchmarks.kills", "--train", str(folder)]
-        command += ["--steps", str(self.steps), "--every", str(self.every)]
+        command += ["--steps", str(self.steps), "--every", str(self.every)] + ["--plain"] * self.plain
         with (folder / "said").open("ab") as said:
             return subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=said, stderr=said)
 
@@ -136,7 +145,12 @@ class Kills:
 
         return {
             "environment": environment(),
-            "setting": {"steps": self.steps, "checkpoint_every": self.every, "seconds_undisturbed": round(seconds, 2)},
+            "setting": {
+                "steps": self.steps,
+                "checkpoint_every": self.every,
+                "plain": self.plain,
+                "seconds_undisturbed": round(seconds, 2),
+            },
             "kills": len(self.kills),
             "runs": len(self.runs),
             "identical": sum(run["outcome"] == "identical" for run in self.runs),
@@ -168,16 +182,20 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--steps", type=int, default=400, help="optimization steps of a run")
     parser.add_argument("--every", type=int, default=5, help="steps between checkpoints")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--plain", action="store_true", help="train without penalties, which compiles sooner")
     parser.add_argument("--out", type=Path, help="the JSON file; by default data/benchmarks/kills-BACKEND.json")
     parser.add_argument("--train", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args(arguments)
     if args.train:
-        train(args.train, args.steps, args.every)
+        run = train(args.train / "checkpoints", steps=args.steps, every=args.every, plain=args.plain)
+        np.savez(args.train / "part.npz", **values(run))
+        os.replace(args.train / "part.npz", args.train / "end.npz")
         return
     from tripod_lite.storage import write_text
 
     with tempfile.TemporaryDirectory(prefix="kills-") as work:
-        bench = Kills(Path(work), kills=args.kills, steps=args.steps, every=args.every, seed=args.seed)
+        setting = {"steps": args.steps, "every": args.every, "plain": args.plain}
+        bench = Kills(Path(work), kills=args.kills, seed=args.seed, **setting)
         reference, seconds = bench.reference()
         record = bench.record(seconds)
         out = args.out or ROOT / "data" / "benchmarks" / f"kills-{record['environment']['backend']}.json"

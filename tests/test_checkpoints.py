@@ -1,9 +1,7 @@
 """Saved models and checkpoints come back as they were, or it is said what is wrong and the newest good one is used."""
 
-import contextlib
 import json
 import re
-import resource
 import shutil
 import warnings
 
@@ -11,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from faults import damage, full_disk, largest
 from flax import nnx
 
 import tripod_lite as tl
@@ -62,17 +61,6 @@ def newest(folder):
     return step
 
 
-@contextlib.contextmanager
-def full_disk(limit):
-    """No file can grow beyond `limit` bytes: writing fails as it does on a full disk, half-way."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def listing(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -117,20 +105,6 @@ def test_the_last_ones_and_the_best_are_kept(tmp_path):
     assert kept.steps() == [6, 7] and kept.best() == 7
     with pytest.raises(ValueError, match="keep must be at least 1, got 0"):
         store(tmp_path, keep=0)
-
-
-def damage(path, how):
-    if how == "deleted":
-        path.unlink()
-    else:
-        content = bytearray(path.read_bytes())
-        content[len(content) // 2] ^= 1
-        path.write_bytes({"truncated": content[: len(content) // 2], "flipped": content, "empty": b""}[how])
-
-
-def largest(folder):
-    """The file with most of the values."""
-    return max((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
 
 
 @pytest.mark.parametrize("how", ["flipped", "truncated", "empty", "deleted"])

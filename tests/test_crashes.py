@@ -1,24 +1,50 @@
 """Training that is killed at random moments ends as if nobody had. The full count: `python -m benchmarks.kills`."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from faults import damage, full_disk, largest
 
-from benchmarks.kills import Kills, differences
+from benchmarks.kills import Kills, differences, train, values
 
 ROOT = Path(__file__).parents[1]
 
 
 def test_a_killed_run_ends_with_the_same_parameters(tmp_path):
-    command = [sys.executable, "-m", "benchmarks.kills", "--kills", "3", "--steps", "60", "--every", "4"]
+    command = [sys.executable, "-m", "benchmarks.kills", "--kills", "3", "--steps", "60", "--every", "4", "--plain"]
     run = subprocess.run([*command, "--out", str(tmp_path / "kills.json")], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
     record = json.loads((tmp_path / "kills.json").read_text())
     assert record["kills"] == 3 == len(record["moments"]) and record["identical"] == record["runs"] >= 1
+
+
+def end_of(checkpoints=None):
+    """The parameters and history after twelve steps, with a checkpoint after every fourth."""
+    return values(train(checkpoints, steps=12, every=4, plain=True))
+
+
+def test_what_is_damaged_or_missing_costs_steps_but_changes_no_result(tmp_path):
+    whole = end_of(tmp_path)
+    damage(largest(tmp_path / "12"), "flipped")
+    with pytest.warns(UserWarning, match=r"\(step 12: .*\); going on from step 8"):
+        np.testing.assert_equal(end_of(tmp_path), whole)
+    shutil.rmtree(tmp_path / "12")
+    with pytest.warns(UserWarning, match=r"\(step 12: missing\); going on from step 8"):
+        np.testing.assert_equal(end_of(tmp_path), whole)
+
+
+@pytest.mark.filterwarnings("ignore:the checkpoint of step (4|8) could not be written")  # these too are expected
+def test_training_on_a_full_disk_gives_its_result(tmp_path):
+    whole = end_of()
+    with full_disk(2000), pytest.warns(UserWarning, match="step 12 could not be written .* there is none yet") as said:
+        np.testing.assert_equal(end_of(tmp_path), whole)
+    assert sum("could not be written" in str(warning.message) for warning in said) == 3
+    np.testing.assert_equal(end_of(tmp_path), whole)  # now there is room
 
 
 def end(folder, weights, said=""):

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
 from tripod_lite.checks import check_count
 from tripod_lite.legs import ESTIMATORS, Quantized, latent_scale, multiinformation, normalized_hessian_penalty, quantize
-from tripod_lite.legs.hessian import METHODS, check_design
+from tripod_lite.legs.hessian import DESIGNS, METHODS, check_design
 from tripod_lite.legs.quantization import check_levels
 from tripod_lite.networks import ARCHITECTURES, Decoder, Encoder
 from tripod_lite.precision import PRECISIONS, compute_dtype, resolve_precision
@@ -110,6 +110,7 @@ class TripodConfig:
             raise TypeError(f"quantize must be True or False, got {self.quantize!r}")
         _known("estimator", self.estimator, ESTIMATORS)
         _known("nhp_method", self.nhp_method, METHODS)
+        _known("nhp_design", self.nhp_design, DESIGNS)
         check_design(self.nhp_design, self.probes, self.nhp_method)
         _known("optimizer", self.optimizer, OPTIMIZERS)
         _known("schedule", self.schedule, SCHEDULES)
@@ -165,6 +166,12 @@ class TripodConfig:
         if size == "tiny":
             settings |= TINY
         return cls(**settings | changes)
+
+
+def noted_fields(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a configuration noted in JSON; those that it lacks are younger than the note and had no effect."""
+    defaults = {f.name: f.default for f in dataclasses.fields(TripodConfig) if f.default is not dataclasses.MISSING}
+    return defaults | {"precision": "float32"} | fields
 
 
 # Found on the Shapes3D twin; the released λ go with the released estimator and 250 000 steps. Four probes on four

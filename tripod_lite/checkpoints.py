@@ -11,7 +11,6 @@ import math
 import os
 import re
 import secrets
-import shutil
 import warnings
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -22,9 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from tripod_lite.autoencoder import Tripod, TripodConfig
+from tripod_lite.autoencoder import Tripod, TripodConfig, noted_fields
 from tripod_lite.checks import check_count
-from tripod_lite.storage import read_arrays, seal, short, write_arrays, write_text
+from tripod_lite.storage import read_arrays, remove, seal, short, write_arrays, write_text
 
 Histories = list[dict[str, list]]
 
@@ -144,7 +143,7 @@ class Checkpoints:
             return
         if not (self.directory / "run.json").is_file():
             write_text(self.directory / "run.json", json.dumps(self._identity, indent=2) + "\n")
-        shutil.rmtree(self.directory / "saving", ignore_errors=True)
+        remove(self.directory / "saving")
 
     def steps(self) -> list[int]:
         """The steps of the checkpoints that are there, in ascending order; one being written is not yet among them."""
@@ -257,7 +256,7 @@ class Checkpoints:
             for old in set(self.steps()[: -self._keep]) - {self.best()}:
                 os.rename(self.directory / str(old), saving / str(old))  # so that half of one is never found
         finally:
-            shutil.rmtree(saving, ignore_errors=True)
+            remove(saving)
 
     def _read(self, step: int, like: Any) -> tuple[list[np.ndarray], dict[str, Any]]:
         notes = self._notes(step)
@@ -288,7 +287,7 @@ class Checkpoints:
         )
         if self._writes:
             for step in bad:
-                shutil.rmtree(self.directory / f"{step}.bad", ignore_errors=True)
+                remove(self.directory / f"{step}.bad")
                 os.rename(self.directory / str(step), self.directory / f"{step}.bad")
             self._note_newest(going_on_from)
 
@@ -304,7 +303,8 @@ def _config_json(config: TripodConfig) -> dict[str, Any]:
 
 
 def _config_from_json(fields: dict[str, Any]) -> TripodConfig:
-    return TripodConfig(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+    plain = noted_fields(fields).items()
+    return TripodConfig(**{name: tuple(value) if isinstance(value, list) else value for name, value in plain})
 
 
 def _is_parameters(name: str) -> bool:
@@ -326,22 +326,19 @@ def _remove_parameters(path: Path, *, written: str) -> None:
         counts = json.loads((path / "config.json").read_text()).get("parameters", "parameters")
     for each in path.iterdir():
         if _is_parameters(each.name) and each.name != counts and (counts == written or each.name.startswith(written)):
-            shutil.rmtree(each, ignore_errors=True)
+            remove(each)
 
 
 def _refuse_another(note: Path, wanted: dict[str, Any]) -> None:
     """Raise where the run that `note` describes is not the wanted one. A field it lacks has its default."""
     try:
         found = json.loads(note.read_text())
-        found = found | found["config"] | found["data"]
+        found = found | noted_fields(found["config"]) | found["data"]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ValueError(
             f"{note} cannot be read ({short(error)}), so whose checkpoints these are is unknown; "
             "remove the folder to start anew"
         ) from error
-    fields = dataclasses.fields(TripodConfig)
-    defaults = {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
-    found = json.loads(json.dumps(defaults)) | found
     wanted = wanted | wanted["config"] | wanted["data"]
     differences = [
         f"{name}: {found.get(name)!r} there, {wanted.get(name)!r} asked for"

@@ -39,7 +39,7 @@ def make_step(config: TripodConfig, graph: nnx.GraphDef, steps: int) -> Callable
 
         (loss, parts), gradient = jax.value_and_grad(objective, has_aux=True)(state["params"])
         updates, moments = method.update(gradient, state["optimizer"], state["params"])
-        finite = jnp.isfinite(loss) & jnp.isfinite(optax.global_norm(gradient))
+        finite = jnp.stack([jnp.isfinite(each).all() for each in (loss, *jax.tree.leaves(gradient))]).all()
         return {
             "params": optax.apply_updates(state["params"], updates),
             "optimizer": moments,

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from tripod_lite.autoencoder import TripodConfig
+from tripod_lite.autoencoder import TripodConfig, noted_fields
 from tripod_lite.metrics import Scores
 from tripod_lite.training import Run
 
@@ -205,7 +205,7 @@ class Recorder:
         return self._path
 
     def _refuse_another(self, there: Result) -> None:
-        found = {name: getattr(there, name) for name in self._identity} | there.config
+        found = {name: getattr(there, name) for name in self._identity} | noted_fields(there.config)
         wanted = self._identity | _plain(dataclasses.asdict(self._config))
         differences = [
             f"{name}: {found.get(name)!r} there, {wanted.get(name)!r} asked for"

@@ -5,6 +5,8 @@ import json
 import logging
 import os
 import re
+import shutil
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +24,15 @@ def write_text(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+def remove(path: Path) -> None:
+    """Remove a folder where there is one, if possible. After an error Orbax's threads may still be writing into it."""
+    for _ in range(5):
+        shutil.rmtree(path, ignore_errors=True)
+        if not path.exists():
+            return
+        time.sleep(0.1)
 
 
 def seal(arrays: Any, notes: dict[str, Any]) -> dict[str, Any]:

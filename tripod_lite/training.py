@@ -144,8 +144,7 @@ class Loop:
             numbers = {"seed": seeds[0]} if len(seeds) == 1 else {"seed": list(seeds)}
             store = Checkpoints(folder, self.config, data=self.train.identity(), steps=self.steps, **numbers)
             if (restored := store.restore(engine.state)) is not None:
-                done, state, histories, earlier = restored
-                engine.state = engine.place(state)
+                done, engine.state, histories, earlier = restored
         clock = time.perf_counter()
         unread: list[tuple[int, int, dict[str, jax.Array]]] = []  # (steps done, how many are summed, sums)
         logged = _last(histories[0], "step")
@@ -182,7 +181,8 @@ class Loop:
                         for history, model in zip(histories, engine.models(), strict=True):
                             _score(history, done, model, self.held_out)
                     if save_now:
-                        store.save(done, engine.state, histories, earlier + time.perf_counter() - clock)
+                        score = _mean_score(histories, done)
+                        store.save(done, engine.state, histories, earlier + time.perf_counter() - clock, score)
                     said.update(done, _latest(histories[0]))
             if done < self.steps:
                 warnings.warn(f"interrupted after {done} of {self.steps} steps", stacklevel=3)
@@ -238,6 +238,14 @@ def _score(history: dict[str, list], step: int, model: Tripod, held_out: Dataset
     scores = evaluate(model, held_out, n=min(2000, len(held_out)), everything=False)
     known = {name: getattr(scores, name) for name in ("infom", "infoc", "infoe", "psnr")}
     _append(history, {"eval_step": step} | {name: value for name, value in known.items() if value is not None})
+
+
+def _mean_score(histories: list[dict[str, list]], done: int) -> float | None:
+    """InfoM after `done` steps, the mean over the seeds; None where it is not known."""
+    known = [
+        history["infom"][-1] for history in histories if history.get("infom") and _last(history, "eval_step") == done
+    ]
+    return float(np.mean(known)) if known else None
 
 
 def _latest(history: dict[str, list]) -> str:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from small_functions import corners, latents, mlp
 
 import tripod_lite as tl
 from tripod_lite.legs.hessian import METHODS, second_derivative
@@ -29,27 +30,11 @@ def quadratic(h):
     return lambda z: 0.5 * z @ h @ z
 
 
-def mlp(seed: int, n_z: int, outputs: int = 5, width: int = 7):
-    """A smooth random function (n_z,) → (outputs,), in the precision of its argument."""
-    rng = np.random.default_rng(seed)
-    w, b, u = rng.normal(size=(n_z, width)), rng.normal(size=width), rng.normal(size=(width, outputs))
-    return lambda z: jnp.tanh(z @ jnp.asarray(w, z.dtype) + jnp.asarray(b, z.dtype)) @ jnp.asarray(u, z.dtype)
-
-
-def latents(seed: int, b: int, n_z: int, dtype=float):
-    return jnp.asarray(np.random.default_rng(seed).uniform(-1, 1, size=(b, n_z)), dtype)
-
-
 def symmetric(largest: int = 5) -> st.SearchStrategy[np.ndarray]:
     """Symmetric matrices of any small size, zero ones among them."""
     entries = st.floats(-3, 3, allow_subnormal=False)
     square = st.integers(1, largest).flatmap(lambda n: hnp.arrays(float, (n, n), elements=entries))
     return square.map(lambda a: a + a.T)
-
-
-def corners(n: int) -> np.ndarray:
-    """All 2^n Rademacher vectors."""
-    return np.array(list(itertools.product([-1.0, 1.0], repeat=n)))
 
 
 def gauss_hermite(n: int, nodes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -231,8 +216,9 @@ def fix_probes(monkeypatch, rademacher, gaussian) -> None:
     monkeypatch.setattr(jax.random, "normal", drawn(gaussian))
 
 
-def test_normalized_penalty_by_loops(monkeypatch, x64):
-    b, k, n_z = 3, 4, 3
+@pytest.mark.parametrize("k", [2, 4])  # two probes take a path of their own
+def test_normalized_penalty_by_loops(monkeypatch, x64, k):
+    b, n_z = 3, 3
     rng = np.random.default_rng(5)
     rademacher, gaussian = rng.choice([-1.0, 1.0], size=(b, k, n_z)), rng.normal(size=(b, k, n_z))
     sigma, z = np.array([0.5, 1.5, 1.0]), latents(5, b, n_z)
@@ -254,8 +240,9 @@ def test_normalized_penalty_by_loops(monkeypatch, x64):
     assert jax.tree.map(float, penalty) == pytest.approx(expected, rel=1e-12)
 
 
-def test_plain_penalty_by_loops(monkeypatch, x64):
-    b, k, n_z = 2, 3, 4
+@pytest.mark.parametrize("k", [2, 3])
+def test_plain_penalty_by_loops(monkeypatch, x64, k):
+    b, n_z = 2, 4
     rademacher = np.random.default_rng(8).choice([-1.0, 1.0], size=(b, k, n_z))
     z, f = latents(8, b, n_z), mlp(8, n_z, outputs=2)
     total = 0.0

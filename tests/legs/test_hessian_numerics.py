@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from jax.test_util import check_grads
 from jaxtyping import config as jaxtyping_config
+from small_functions import latents, mlp
 
 import tripod_lite as tl
 from tripod_lite.legs import latent_scale
@@ -19,17 +20,6 @@ from tripod_lite.legs.hessian import METHODS, second_derivative, second_differen
 
 every_method = pytest.mark.parametrize("method", METHODS)
 KEY = jax.random.key(0)
-
-
-def mlp(seed: int, n_z: int, outputs: int = 5, width: int = 7):
-    """A smooth random function (n_z,) → (outputs,), in the precision of its argument."""
-    rng = np.random.default_rng(seed)
-    w, b, u = rng.normal(size=(n_z, width)), rng.normal(size=width), rng.normal(size=(width, outputs))
-    return lambda z: jnp.tanh(z @ jnp.asarray(w, z.dtype) + jnp.asarray(b, z.dtype)) @ jnp.asarray(u, z.dtype)
-
-
-def latents(seed: int, b: int, n_z: int, dtype=float):
-    return jnp.asarray(np.random.default_rng(seed).uniform(-1, 1, size=(b, n_z)), dtype)
 
 
 # ------------------------------------------------------------------------------------------- Proposition 3.1
@@ -176,7 +166,7 @@ def test_a_linear_layer_has_exactly_zero(weight, offset, method, dtype, x64):
     z = latents(20, 16, 6, dtype)
     sigma = jnp.std(z, axis=0)
     penalty = tl.normalized_hessian_penalty(f, z, sigma, KEY, probes=4, method=method)
-    assert penalty.dtype == z.dtype
+    assert penalty.dtype == jnp.promote_types(z.dtype, jnp.float32)
     assert penalty == 0
     assert tl.hessian_penalty(f, z, KEY, probes=4, method=method) == 0
     assert tuple(tl.exact_hessian_energy(f, z, sigma)) == (0, 0)
