@@ -1,9 +1,7 @@
 """Saved models and checkpoints come back as they were, or it is said what is wrong and the newest good one is used."""
 
-import contextlib
 import json
 import re
-import resource
 import shutil
 import warnings
 
@@ -11,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from faults import damage, full_disk, largest
 from flax import nnx
 
 import tripod_lite as tl
@@ -62,17 +61,6 @@ def newest(folder):
     return step
 
 
-@contextlib.contextmanager
-def full_disk(limit):
-    """No file can grow beyond `limit` bytes: writing fails as it does on a full disk, half-way."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def listing(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -119,15 +107,6 @@ def test_the_last_ones_and_the_best_are_kept(tmp_path):
         store(tmp_path, keep=0)
 
 
-def damage(path, how):
-    if how == "deleted":
-        path.unlink()
-    else:
-        content = bytearray(path.read_bytes())
-        content[len(content) // 2] ^= 1
-        path.write_bytes({"truncated": content[: len(content) // 2], "flipped": content, "empty": b""}[how])
-
-
 @pytest.mark.parametrize("how", ["flipped", "truncated", "empty", "deleted"])
 def test_no_damage_to_any_file_of_the_newest_goes_unnoticed(tmp_path, how):
     whole = written(tmp_path / "whole", 5, 10)
@@ -155,9 +134,7 @@ def test_no_damage_to_any_file_of_the_newest_goes_unnoticed(tmp_path, how):
 
 def test_a_flipped_bit_in_the_values_is_noticed_though_orbax_does_not(tmp_path):
     folder = written(tmp_path, 5, 10)
-    for path in (folder / "10").rglob("*"):
-        if path.is_file() and path.stat().st_size > 4000:  # the kernel: 2000 numbers
-            damage(path, "flipped")
+    damage(largest(folder / "10"), "flipped")
     with pytest.warns(UserWarning, match="step 10: ValueError: this is not what was written"):
         assert newest(folder) == 5
 
@@ -199,7 +176,9 @@ def test_a_full_disk_neither_stops_nor_damages(tmp_path):
     kept = store(folder)
     with full_disk(3000):
         kept.save(15, state(15), [], 0.0)
-        with pytest.warns(UserWarning, match=rf"step 15 could not be written to {folder} \(.*\); .* is of step 10"):
+        with pytest.warns(
+            UserWarning, match=rf"step 15 could not be written to {folder} \(.*File too large\); .* step 10"
+        ):
             kept.save(20, state(20), [], 0.0)
         with pytest.warns(UserWarning, match="step 20 could not be written"):
             assert kept.newest() == 10
@@ -349,9 +328,7 @@ def test_a_model_that_a_full_disk_does_not_take_leaves_the_old(tmp_path, models)
 @pytest.mark.parametrize("how", ["flipped", "truncated", "deleted"])
 def test_a_damaged_model_is_refused(tmp_path, models, how):
     tl.save(models[0], tmp_path)
-    for path in tmp_path.rglob("*"):
-        if path.is_file() and path.stat().st_size > 100_000:
-            damage(path, how)
+    damage(largest(tmp_path), how)
     with pytest.raises(ValueError, match=f"the model in {tmp_path} cannot be read: "):
         tl.load(tmp_path)
 

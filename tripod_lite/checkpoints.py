@@ -11,7 +11,6 @@ import math
 import os
 import re
 import secrets
-import shutil
 import warnings
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -24,7 +23,7 @@ from flax import nnx
 
 from tripod_lite.autoencoder import Tripod, TripodConfig, noted_fields
 from tripod_lite.checks import check_count
-from tripod_lite.storage import read_arrays, seal, short, write_arrays, write_text
+from tripod_lite.storage import read_arrays, remove, seal, short, write_arrays, write_text
 
 Histories = list[dict[str, list]]
 
@@ -94,9 +93,9 @@ def load(path: str | Path) -> Tripod:
 class Checkpoints:
     """The checkpoints of one run: state, histories and time spent, with the run's identity beside them.
 
-    The folder has run.json, the identity; a folder N for the checkpoint after N steps, with state, which is Orbax's,
-    and notes.json; newest, the number of the newest; and while something is written, saving. A checkpoint that turns
-    out to be damaged is renamed to N.bad. Nothing but one renaming makes or removes a checkpoint.
+    The folder has run.json, the identity; a folder N for the checkpoint after N steps, with notes.json and state, which
+    is Orbax's; newest, the number of the newest; and while something is written, saving. One renaming makes or removes
+    a checkpoint. One that turns out to be damaged is renamed to N.bad.
 
     Where there are several processes the first one writes, and all must see the same folder.
 
@@ -144,7 +143,7 @@ class Checkpoints:
             return
         if not (self.directory / "run.json").is_file():
             write_text(self.directory / "run.json", json.dumps(self._identity, indent=2) + "\n")
-        shutil.rmtree(self.directory / "saving", ignore_errors=True)
+        remove(self.directory / "saving")
 
     def steps(self) -> list[int]:
         """The steps of the checkpoints that are there, in ascending order; one being written is not yet among them."""
@@ -190,12 +189,12 @@ class Checkpoints:
         if steps and len(problems) == len(steps):
             advice = "; remove the folder to start anew" if step is None else ""
             raise ValueError(f"no checkpoint in {self.directory} can be read ({said}){advice}")
-        if step is None:
-            self._put_aside(list(problems), said, going_on_from=candidate if steps else 0)
         if jax.process_count() > 1:
             from jax.experimental.multihost_utils import assert_equal
 
             assert_equal(candidate if steps else 0, f"the processes see different checkpoints in {self.directory}")
+        if step is None:
+            self._put_aside(list(problems), said, going_on_from=candidate if steps else 0)
         if not steps:
             return None
         return candidate, _placed(arrays, like), notes["histories"], notes["seconds"]
@@ -257,7 +256,7 @@ class Checkpoints:
             for old in set(self.steps()[: -self._keep]) - {self.best()}:
                 os.rename(self.directory / str(old), saving / str(old))  # so that half of one is never found
         finally:
-            shutil.rmtree(saving, ignore_errors=True)
+            remove(saving)
 
     def _read(self, step: int, like: Any) -> tuple[list[np.ndarray], dict[str, Any]]:
         notes = self._notes(step)
@@ -288,7 +287,7 @@ class Checkpoints:
         )
         if self._writes:
             for step in bad:
-                shutil.rmtree(self.directory / f"{step}.bad", ignore_errors=True)
+                remove(self.directory / f"{step}.bad")
                 os.rename(self.directory / str(step), self.directory / f"{step}.bad")
             self._note_newest(going_on_from)
 
@@ -327,7 +326,7 @@ def _remove_parameters(path: Path, *, written: str) -> None:
         counts = json.loads((path / "config.json").read_text()).get("parameters", "parameters")
     for each in path.iterdir():
         if _is_parameters(each.name) and each.name != counts and (counts == written or each.name.startswith(written)):
-            shutil.rmtree(each, ignore_errors=True)
+            remove(each)
 
 
 def _refuse_another(note: Path, wanted: dict[str, Any]) -> None:

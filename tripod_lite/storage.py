@@ -4,6 +4,9 @@ import contextlib
 import json
 import logging
 import os
+import re
+import shutil
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +24,15 @@ def write_text(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+def remove(path: Path) -> None:
+    """Remove a folder where there is one, if possible. After an error Orbax's threads may still be writing into it."""
+    for _ in range(5):
+        shutil.rmtree(path, ignore_errors=True)
+        if not path.exists():
+            return
+        time.sleep(0.1)
 
 
 def seal(arrays: Any, notes: dict[str, Any]) -> dict[str, Any]:
@@ -97,6 +109,9 @@ def read_arrays(path: Path, like: Any, notes: dict[str, Any] | None) -> Any:
 
 
 def short(error: BaseException) -> str:
-    """The kind of an error and the beginning of its text: those of Orbax run over many lines."""
+    """The kind of an error and the beginning of its text; of Orbax's many lines, what the system said, if it did."""
     text = " ".join(str(error).split())
+    if code := re.search(r"os_error_code='(\d+)'", text):
+        error = OSError(int(code[1]), os.strerror(int(code[1])))
+        text = str(error)
     return f"{type(error).__name__}: {text if len(text) <= 200 else text[:200] + ' ...'}"
