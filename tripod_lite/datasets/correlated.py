@@ -24,6 +24,8 @@ class Correlated(Dataset):
     sampled in this way and a held-out part that is not, so that scores tell what the correlation did to the model.
     """
 
+    _arrays = ("base", "_whole", "_left_out")
+
     def __init__(self, base: Dataset, first: str, second: str, strength: float) -> None:
         """Tie `second` to `first`.
 

@@ -54,7 +54,9 @@ class RowWriter:
         for name, block in blocks.items():
             shape, dtype = self._arrays[name]
             if block.shape != (count, *shape[1:]) or block.dtype != dtype:
-                raise ValueError(f"{name} must be {dtype} of shape {(count, *shape[1:])}, got {block.dtype} {block.shape}")
+                raise ValueError(
+                    f"{name} must be {dtype} of shape {(count, *shape[1:])}, got {block.dtype} {block.shape}"
+                )
             _write_all(self._files[name], block)
         for file in self._files.values():
             file.flush()
@@ -68,6 +70,7 @@ class RowWriter:
         self._write_note()
 
     def close(self) -> None:
+        """Close the files."""
         for file in self._files.values():
             file.close()
 

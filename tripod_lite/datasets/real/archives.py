@@ -2,6 +2,7 @@
 
 import io
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -155,7 +156,7 @@ def _read_header(member: "zipfile.ZipExtFile | io.BytesIO", where: str) -> tuple
         version = np.lib.format.read_magic(member)
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
         shape, by_columns, dtype = read(member)
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, SyntaxError, tokenize.TokenError) as error:
         raise ArchiveError(f"{where} is no array in npy format: {error}") from error
     if dtype.hasobject:
         raise ArchiveError(f"{where} is a pickle, which could run any code; it was not read")
@@ -253,4 +254,6 @@ def _open_folder(source: Source, file: File, path: Path) -> Iterator[Archive]:
     _check_names(source, file, found, path)
     where = f"{path / layout.labels}"
     factors = classes_of(source, _read_table((path / layout.labels).read_bytes(), where), where)
-    yield Archive(factors, lambda start: ((path / layout.images.format(i)).read_bytes() for i in range(start, len(source))))
+    yield Archive(
+        factors, lambda start: ((path / layout.images.format(i)).read_bytes() for i in range(start, len(source)))
+    )

@@ -43,12 +43,10 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         examples: Iterable[tuple[Picture, Int[np.ndarray, " n_s"]]],
         *,
         data_dir: str | Path,
-        part: str = "all",
     ) -> None:
-        """`examples` are read once, when the data set is prepared; `part` names which of them they are."""
+        """`examples` are read once, when the data set is prepared; nothing else may be in `data_dir`."""
         self._source, self._examples = source, examples
-        config = tfds.core.BuilderConfig(name=f"{source.key}-{part}")
-        super().__init__(data_dir=data_dir, config=config, file_format="array_record")
+        super().__init__(data_dir=data_dir, file_format="array_record")
 
     def _info(self) -> tfds.core.DatasetInfo:
         size = self._source.picture_size

@@ -8,19 +8,16 @@ from urllib.parse import urlencode, urljoin, urlsplit
 
 import requests
 
+from tripod_lite.datasets.real.archives import ArchiveError
 from tripod_lite.datasets.real.sources import File
 
 CONNECT, SILENCE = 5, 30  # seconds to wait for a host, and for the next bytes
 ATTEMPTS = 5  # at one mirror, each of which must bring something
-CHUNK = 2**20
+CHUNK = 2**13  # bytes, of which an interruption loses less than one
 
 
 class DownloadError(ConnectionError):
     """A file could not be had."""
-
-
-class _UselessPart(DownloadError):
-    """What has arrived is of no use for going on."""
 
 
 def download(file: File, target: Path, *, progress: bool = True) -> None:
@@ -38,9 +35,10 @@ def download(file: File, target: Path, *, progress: bool = True) -> None:
             _from_mirror(url, file, part, progress)
             check_file(file, part)
         except (requests.RequestException, DownloadError) as error:
-            if isinstance(error, _UselessPart):
-                part.unlink(missing_ok=True)
             failures.append(f"{url}: {_reason(error)}")
+        except ArchiveError as error:  # what has arrived is of no use for going on
+            part.unlink(missing_ok=True)
+            failures.append(f"{url}: {error}")
         else:
             part.replace(target)
             return
@@ -51,18 +49,18 @@ def check_file(file: File, path: Path) -> None:
     """Compare size, first bytes and, where they are known, the checksum.
 
     Raises:
-        DownloadError: it is another file.
+        ArchiveError: it is another file.
     """
     size = path.stat().st_size
     with path.open("rb") as opened:
         start = opened.read(len(file.magic))
     if start != file.magic:
         page = ", it is a web page" if _is_page(start) else ""
-        raise _UselessPart(f"{file.name} must begin with {file.magic!r}, got {start!r}{page}")
+        raise ArchiveError(f"{file.name} must begin with {file.magic!r}, got {start!r}{page}")
     if file.size is not None and size != file.size:
-        raise _UselessPart(f"{file.name} must have {file.size} bytes, got {size}")
+        raise ArchiveError(f"{file.name} must have {file.size} bytes, got {size}")
     if file.sha256 is not None and (found := sha256_of(path)) != file.sha256:
-        raise _UselessPart(f"{file.name} must have the SHA-256 {file.sha256}, got {found}")
+        raise ArchiveError(f"{file.name} must have the SHA-256 {file.sha256}, got {found}")
 
 
 def sha256_of(path: Path) -> str:
@@ -94,16 +92,18 @@ def _fetch(url: str, file: File, part: Path, progress: bool, *, confirmed: bool 
             total = answer.headers.get("Content-Range", "").rpartition("/")[2]
             if total == str(have):
                 return
-            raise _UselessPart(f"{have} bytes had arrived before, but the file has {total or 'fewer'}")
+            raise ArchiveError(f"{have} bytes had arrived before, but the file has {total or 'fewer'}")
         answer.raise_for_status()
         resumed = answer.status_code == 206
         if resumed and not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-            raise _UselessPart(f"asked for bytes from {have} on, got {answer.headers.get('Content-Range')!r}")
+            raise ArchiveError(f"asked for bytes from {have} on, got {answer.headers.get('Content-Range')!r}")
         have = have if resumed else 0
         blocks = answer.iter_content(CHUNK)
         first = next(blocks, b"")
         if not resumed and ("text/html" in answer.headers.get("Content-Type", "") or _is_page(first)):
-            page = (first + b"".join(block for block, _ in zip(blocks, range(3), strict=False))).decode("utf-8", "replace")
+            page = (first + b"".join(block for block, _ in zip(blocks, range(32), strict=False))).decode(
+                "utf-8", "replace"
+            )
             following = None if confirmed else _confirmation(page, answer.url)
             if following is None:
                 raise DownloadError(f"a web page came instead of the file, titled {_title(page)!r}")
@@ -111,7 +111,7 @@ def _fetch(url: str, file: File, part: Path, progress: bool, *, confirmed: bool 
         length = answer.headers.get("Content-Length")
         total = have + int(length) if length is not None and length.isdigit() else file.size
         if file.size is not None and total != file.size:
-            raise _UselessPart(f"{file.name} must have {file.size} bytes, but this one has {total}")
+            raise DownloadError(f"{file.name} must have {file.size} bytes, but this one has {total}")
         if not resumed and not first.startswith(file.magic):
             raise DownloadError(f"{file.name} must begin with {file.magic!r}, got {first[: len(file.magic)]!r}")
         check_room(part.parent, (total or 0) - have)

@@ -10,7 +10,7 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from filelock import FileLock
 from jaxtyping import Int, UInt8
 from PIL import Image
 
-from tripod_lite.datasets.real.archives import Archive, ArchiveError, open_archive
+from tripod_lite.datasets.real.archives import Archive, ArchiveError, Picture, open_archive
 from tripod_lite.datasets.real.builders import Builder, prepare_rows
 from tripod_lite.datasets.real.download import DownloadError, check_file, check_room, download, sha256_of
 from tripod_lite.datasets.real.sources import File, Source
@@ -112,7 +112,12 @@ def obtain(source: Source, root: Path, manual_dir: str | Path | None, progress: 
         raise FileNotFoundError(f"manual_dir must hold {names}, but {by_hand} does not. {_advice(source, by_hand)}")
     for file in source.files:
         if (path := root / "downloads" / file.name).is_file():
-            return file, path
+            try:
+                check_file(file, path)
+            except ArchiveError:  # it has changed since it was downloaded
+                path.unlink()
+            else:
+                return file, path
     failures = []
     for file in source.files:
         path = root / "downloads" / file.name
@@ -146,9 +151,7 @@ def _read_note(folder: Path) -> dict:
     return found if isinstance(found, dict) and found.get("format") == FORMAT else {}
 
 
-def _write(
-    source: Source, file: File, path: Path, folder: Path, image_size: int, note: dict, progress: bool
-) -> None:
+def _write(source: Source, file: File, path: Path, folder: Path, image_size: int, note: dict, progress: bool) -> None:
     """Write the rows that are not yet there."""
     from tqdm.auto import tqdm
 
@@ -184,13 +187,13 @@ def _write(
 
 
 def _next_part(
-    source: Source, archive: Archive, pictures: "itertools.islice | object", start: int, image_size: int, parts: Path
+    source: Source, archive: Archive, pictures: Iterator[Picture], start: int, image_size: int, parts: Path
 ) -> tuple[np.ndarray, np.ndarray]:
     """The next images and factors, by way of `array_record` files."""
     stop = min(start + PART, len(source))
     # Read before TFDS is called, so that what is wrong with the archive is not wrapped in what TFDS says about it.
     examples = list(zip(itertools.islice(pictures, stop - start), archive.factors[start:stop], strict=True))
-    rows = prepare_rows(Builder(source, examples, data_dir=parts, part=f"{start}-{stop}"))
+    rows = prepare_rows(Builder(source, examples, data_dir=parts))
     found: Sequence[dict] = rows.__getitems__(list(range(len(rows))))
     images = [_as_image(source, start + i, row["image"], image_size) for i, row in enumerate(found)]
     shutil.rmtree(parts)
@@ -199,14 +202,15 @@ def _next_part(
 
 def _as_image(source: Source, row: int, png: bytes, image_size: int) -> UInt8[np.ndarray, "h h 3"]:
     """Decode a picture and resize it: bicubic; PIL widens its kernel when it shrinks, and clips."""
+    wanted = (source.picture_size, source.picture_size)
     try:
         with Image.open(io.BytesIO(png), formats=["png"]) as opened:
             size = opened.size
-            if size != (source.picture_size, source.picture_size):
-                raise ArchiveError(f"picture {row} must be {source.picture_size} pixels wide and high, got {size}")
-            picture = opened.convert("RGB")
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+            picture = opened.convert("RGB") if size == wanted else None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ArchiveError(f"picture {row} is damaged: {error}") from error
+    if picture is None:
+        raise ArchiveError(f"picture {row} must be {wanted[0]} pixels wide and high, got {size}")
     if image_size != source.picture_size:
         picture = picture.resize((image_size, image_size), Image.Resampling.BICUBIC)
     return np.asarray(picture)

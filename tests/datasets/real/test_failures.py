@@ -1,0 +1,365 @@
+"""What goes wrong with downloads and archives: each is a clear error, and the next call gets the right images."""
+
+import io
+import socket
+import time
+import zipfile
+
+import numpy as np
+import pytest
+from tiny_archives import h5, is_right, members_of, npy, npz, png, pngs, tiny, values, zipped
+from tiny_server import claiming, cut, page, serving, silent, slow, status, whole
+
+from tripod_lite.datasets.real import download
+from tripod_lite.datasets.real.archives import ArchiveError
+from tripod_lite.datasets.real.download import DownloadError
+from tripod_lite.datasets.real.prepare import prepare
+
+
+@pytest.fixture
+def server():
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "cache"
+
+
+def get(source, root, **kwargs):
+    return prepare(source, 64, data_dir=root, progress=False, **kwargs)
+
+
+def no_bad_cache(server, root, small, downloads=()):
+    """Nothing prepared, nothing of the work, of downloads only what is named; and the next call is a good one."""
+    found = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+    assert found == {f"{small.source.key}.lock", *downloads}
+    is_right(get(small.at(server.add("/healthy", whole(small.archive))), root), small)
+
+
+SMALL = {
+    kind: (name, variant)
+    for kind, name, variant in (("h5", "shapes3d", ""), ("npz", "mpi3d", "toy"), ("pngs", "falcor3d", ""))
+}
+
+
+def small_of(kind):
+    return tiny(*SMALL[kind])
+
+
+# Downloads.
+
+
+def test_a_slow_download_arrives(server, root):
+    small = small_of("h5")
+    is_right(get(small.at(server.add("/file", slow(small.archive)), size=len(small.archive)), root), small)
+
+
+@pytest.mark.parametrize("kind", ["h5", "npz", "pngs"])
+def test_a_download_that_is_cut_off_goes_on_within_the_call(server, root, kind):
+    small = small_of(kind)
+    step = len(small.archive) // 3
+    is_right(get(small.at(server.add("/file", cut(small.archive, step, times=3))), root), small)
+    starts = [asked and int(asked[6:-1]) for _, asked in server.asked]
+    assert starts[0] is None and starts[1:] == sorted(starts[1:]) and starts[1] >= 1  # each from where it stopped
+
+
+def test_a_download_goes_on_in_the_next_call(server, root):
+    small = small_of("npz")
+    first = len(small.archive) // 2
+    once = small.at(server.add("/file", cut(small.archive, first, times=1)))
+    server.files["/file"], broken = status(503), server.files["/file"]
+    server.files["/file"] = lambda handler, state=[]: (status(503) if state else broken)(handler) or state.append(1)
+    with pytest.raises(DownloadError, match="503"):
+        get(once, root)
+    part = root / "downloads" / f"{small.file.name}.part"
+    assert 0 < part.stat().st_size <= first
+    server.asked.clear()
+    resumed = part.stat().st_size
+    server.add("/file", whole(small.archive))
+    is_right(get(once, root), small)
+    assert server.asked == [("/file", f"bytes={resumed}-")]
+    assert not part.exists()
+
+
+def test_a_server_that_cannot_resume_starts_over(server, root):
+    small = small_of("npz")
+    part = root / "downloads" / f"{small.file.name}.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"PK\x03\x04 something else")
+    is_right(get(small.at(server.add("/file", whole(small.archive, ranges=False))), root), small)
+
+
+def test_a_part_that_is_already_whole_is_used(server, root):
+    small = small_of("npz")
+    part = root / "downloads" / f"{small.file.name}.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(small.archive)
+    is_right(get(small.at(server.add("/file", whole(small.archive))), root), small)
+
+
+def test_a_part_longer_than_the_file_is_thrown_away(server, root):
+    small = small_of("npz")
+    part = root / "downloads" / f"{small.file.name}.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(small.archive + b"more")
+    with pytest.raises(DownloadError, match="bytes had arrived before, but the file has"):
+        get(small.at(server.add("/file", whole(small.archive))), root)
+    no_bad_cache(server, root, small)
+
+
+def test_mirrors_are_tried_in_order(server, root):
+    small = small_of("h5")
+    bad = [server.add("/gone", status(404)), server.add("/broken", status(500)), server.add("/page", page("<html>no"))]
+    is_right(get(small.at(*bad, server.add("/good", whole(small.archive))), root), small)
+    assert [path for path, _ in server.asked] == ["/gone", "/broken", "/page", "/good"]
+
+
+def test_a_second_mirror_goes_on_where_the_first_stopped(server, root, monkeypatch):
+    small = small_of("h5")
+    monkeypatch.setattr(download, "ATTEMPTS", 1)
+    urls = [server.add("/one", cut(small.archive, 20_000, times=1)), server.add("/two", whole(small.archive))]
+    is_right(get(small.at(*urls, size=len(small.archive)), root), small)
+    assert server.asked[-1] == ("/two", f"bytes={20_000 - 20_000 % download.CHUNK}-")
+
+
+def test_another_file_is_tried_when_the_first_cannot_be_had(server, root):
+    from dataclasses import replace
+
+    small, other = tiny("dsprites"), tiny("dsprites", which_file=1)
+    files = (
+        replace(small.file, urls=(server.add("/a", status(404)),)),
+        replace(other.file, urls=(server.add("/b", whole(other.archive)),)),
+    )
+    is_right(get(replace(small.source, files=files), root), small)
+
+
+@pytest.mark.parametrize("kind", ["h5", "npz", "pngs"])
+def test_a_page_instead_of_the_file(server, root, kind):
+    small = small_of(kind)
+    answer = page("<!DOCTYPE html><html><head><title>Google Drive - Quota exceeded</title></head></html>")
+    with pytest.raises(
+        DownloadError, match="a web page came instead of the file, titled 'Google Drive - Quota exceeded'"
+    ):
+        get(small.at(server.add("/file", answer)), root)
+    no_bad_cache(server, root, small)
+
+
+def test_a_page_that_does_not_say_so(server, root):
+    small = small_of("npz")
+    with pytest.raises(DownloadError, match="web page"):
+        get(small.at(server.add("/file", whole(b"\n <html><title>Sorry</title>"))), root)
+    no_bad_cache(server, root, small)
+
+
+def test_the_question_about_large_files_is_answered(server, root):
+    small = small_of("pngs")
+    form = """<html><title>Virus scan warning</title><form id="download-form" action="/really" method="get">
+        <input type="submit" value="Download anyway"/><input type="hidden" name="id" value="1X">
+        <input type="hidden" name="confirm" value="t"><input type="hidden" name="uuid" value="a b"></form></html>"""
+    server.add("/really", whole(small.archive))
+    is_right(get(small.at(server.add("/uc", page(form))), root), small)
+    assert [path for path, _ in server.asked] == ["/uc", "/really?id=1X&confirm=t&uuid=a+b"]
+
+
+def test_a_form_that_leads_elsewhere_is_not_followed(server, root):
+    small = small_of("pngs")
+    fields = '<input type="hidden" name="id" value="1"><input type="hidden" name="confirm" value="t">'
+    form = f'<html><form action="http://example.invalid/x">{fields}</form></html>'
+    with pytest.raises(DownloadError, match="web page"):
+        get(small.at(server.add("/uc", page(form))), root)
+    no_bad_cache(server, root, small)
+
+
+def test_a_wrong_length_is_refused_before_the_download(server, root):
+    small = small_of("h5")
+    with pytest.raises(
+        DownloadError, match=f"must have {len(small.archive) + 1} bytes, but this one has {len(small.archive)}"
+    ):
+        get(small.at(server.add("/file", whole(small.archive)), size=len(small.archive) + 1), root)
+    no_bad_cache(server, root, small)
+
+
+def test_more_bytes_are_announced_than_come(server, root):
+    small = small_of("npz")
+    source = small.at(server.add("/file", claiming(small.archive, len(small.archive) + 500)))
+    with pytest.raises(DownloadError):
+        get(source, root)
+    no_bad_cache(server, root, small, downloads=[f"downloads/{small.file.name}.part"])
+
+
+@pytest.mark.parametrize("kind", ["h5", "npz", "pngs"])
+def test_another_kind_of_file(server, root, kind):
+    small = small_of(kind)
+    with pytest.raises(DownloadError, match="must begin with"):
+        get(small.at(server.add("/file", whole(b"GIF89a" + small.archive))), root)
+    no_bad_cache(server, root, small)
+
+
+def test_a_wrong_checksum(server, root):
+    small = small_of("h5")
+    with pytest.raises(DownloadError, match="must have the SHA-256 0000"):
+        get(small.at(server.add("/file", whole(small.archive)), sha256="0" * 64), root)
+    no_bad_cache(server, root, small)
+
+
+def test_without_a_network_the_advice_comes_at_once(root):
+    small = small_of("pngs")
+    with socket.socket() as taken:  # bound but not listening: refused
+        taken.bind(("127.0.0.1", 0))
+        urls = (f"http://127.0.0.1:{taken.getsockname()[1]}/x.zip", "http://nowhere.invalid/x.zip")
+        clock = time.monotonic()
+        with pytest.raises(DownloadError) as caught:
+            get(small.at(*urls), root)
+    assert time.monotonic() - clock < 5
+    message = str(caught.value)
+    for part in (
+        small.file.name,
+        *urls,
+        str(root / "manual"),
+        small.source.homepage,
+        "manual_dir",
+        "load_dataset('falcor3d', source='twin')",
+    ):
+        assert part in message
+    assert {path.name for path in root.iterdir()} == {"falcor3d.lock", "downloads"}
+
+
+def test_a_silent_host_is_given_up(server, root, monkeypatch):
+    monkeypatch.setattr(download, "SILENCE", 0.3)
+    small = small_of("npz")
+    clock = time.monotonic()
+    with pytest.raises(DownloadError, match="no answer"):
+        get(small.at(server.add("/file", silent(2))), root)
+    assert time.monotonic() - clock < 2
+    no_bad_cache(server, root, small)
+
+
+def test_a_copy_by_hand(server, root, tmp_path):
+    small = small_of("npz")
+    (tmp_path / small.file.name).write_bytes(small.archive)
+    is_right(get(small.at("http://nowhere.invalid/"), root, manual_dir=tmp_path), small)
+    assert (tmp_path / small.file.name).read_bytes() == small.archive
+
+
+def test_a_copy_where_the_message_says(root):
+    small = small_of("npz")
+    (root / "manual").mkdir(parents=True)
+    (root / "manual" / small.file.name).write_bytes(small.archive)
+    is_right(get(small.at("http://nowhere.invalid/"), root), small)
+
+
+def test_no_copy_by_hand(server, root, tmp_path):
+    small = small_of("npz")
+    with pytest.raises(FileNotFoundError, match=f"manual_dir must hold {small.file.name}, but {tmp_path} does not"):
+        get(small.at("http://nowhere.invalid/"), root, manual_dir=tmp_path)
+    no_bad_cache(server, root, small)
+
+
+def test_a_damaged_copy_by_hand_is_left_alone(server, root, tmp_path):
+    small = small_of("npz")
+    copy = tmp_path / small.file.name
+    copy.write_bytes(small.archive[:-100])
+    with pytest.raises(ArchiveError, match="is damaged"):
+        get(small.at(), root, manual_dir=tmp_path)
+    assert copy.exists()
+    no_bad_cache(server, root, small)
+
+
+# Archives.
+
+
+def flipped(archive, needle, places=8):
+    """Some bits of the archive inverted, after the first place where `needle` is."""
+    start = archive.index(needle) + len(needle) + 40
+    return archive[:start] + bytes(b ^ 0xFF for b in archive[start : start + places]) + archive[start + places :]
+
+
+def damaged():
+    """Archives that are wrong inside: kind, archive, message."""
+    small = {kind: small_of(kind) for kind in ("h5", "npz", "pngs")}
+    f, n, p = (small[kind] for kind in ("h5", "npz", "pngs"))
+    parts = {kind: (one.source, one.pictures, one.factors) for kind, one in small.items()}
+    picture = p.file.layout.images.format
+    yield "truncated .h5", f, f.archive[: len(f.archive) * 2 // 3], "damaged"
+    yield "corrupt .h5 chunk", f, flipped(f.archive, f.archive[len(f.archive) // 2 :][:30], 64), "damaged"
+    yield "wrong number of images, h5", f, h5(f.source, f.pictures[:-1], f.factors), "must have 48 pictures, got shape"
+    yield "wrong label shape, h5", f, h5(*parts["h5"], labels=f.factors[:, :-1]), "must have shape .48, 6., got .48, 5."
+    yield "wrong labels, h5", f, h5(*parts["h5"], labels=f.factors * 0), "must have 3 values of floor_hue, got 1"
+    twice = np.where(np.arange(48)[:, None] == 47, f.factors[:1], f.factors)
+    yield "labels twice, h5", f, h5(*parts["h5"], labels=twice), "some come twice"
+    yield "no images, h5", f, h5(f.source, f.pictures, f.factors).replace(b"images", b"imagos"), "must hold images"
+    yield "truncated .npz", n, n.archive[: len(n.archive) // 2], "damaged"
+    yield "corrupt .npz member", n, flipped(n.archive, b"images.npy"), "damaged"
+    stored = npz(*parts["npz"], compressed=False)
+    yield "corrupt stored .npz member", n, flipped(stored, b"images.npy", 200), "damaged|no array"
+    late = stored.index(n.pictures[-1].tobytes()[:64])
+    yield "corrupt last picture, .npz", n, stored[:late] + b"\0\1" + stored[late + 2 :], "damaged: Bad CRC-32"
+    yield (
+        "wrong number of images, npz",
+        n,
+        npz(n.source, n.pictures[:-3], n.factors),
+        "must have 48 pictures|pictures, got",
+    )
+    yield "floats, npz", n, npz(n.source, n.pictures.astype(np.float32), n.factors), "must be uint8"
+    pickled = np.array([{"a": 1}] * len(n.pictures), dtype=object)
+    yield "pickle, npz", n, npz(n.source, pickled[:, None], n.factors), "is a pickle"
+    yield (
+        "no images, npz",
+        n,
+        npz(n.source, n.pictures, n.factors).replace(b"images", b"imagos"),
+        "must hold images.npy",
+    )
+    yield "traversal, npz", n, zipped({"../images.npy": npy(n.pictures)}), "leads out of its folder"
+    yield "short member, npz", n, zipped({"images.npy": npy(n.pictures)[:-10]}), "ends 10 bytes too early"
+    yield "truncated .zip", p, p.archive[:-500], "damaged"
+    yield "corrupt .zip member", p, flipped(p.archive, picture(3).encode(), 30), "000003.png is damaged"
+    yield "no PNG, zip", p, pngs(*parts["pngs"], extra={picture(5): b"no picture"}), "picture 5 is damaged"
+    half = png(p.pictures[7])
+    yield "half a PNG, zip", p, pngs(*parts["pngs"], extra={picture(7): half[: len(half) // 2]}), "picture 7 is damaged"
+    yield (
+        "another size, zip",
+        p,
+        pngs(*parts["pngs"], extra={picture(2): png(p.pictures[2][:64])}),
+        "picture 2 must be 128",
+    )
+    yield "one picture too few", p, pngs(*parts["pngs"], without=[picture(11)]), "000011.png is missing"
+    yield "one picture too many", p, pngs(*parts["pngs"], extra={picture(24): half}), "000024.png does not belong"
+    yield (
+        "no labels, zip",
+        p,
+        pngs(*parts["pngs"], without=[p.file.layout.labels]),
+        "train-rec.labels, which is missing",
+    )
+    table = values(p.source, p.factors)
+    yield "wrong label shape, zip", p, pngs(*parts["pngs"], labels=table[:-1]), "must have shape .24, 7., got .23, 7."
+    yield "labels that are text", p, pngs(*parts["pngs"], labels=table.astype(str)), "must be numbers"
+    yield "pickled labels, zip", p, pngs(*parts["pngs"], labels=table.astype(object)), "is a pickle"
+    for path in ("../../evil.txt", "/etc/evil", "C:\\evil", "..\\evil"):
+        yield f"traversal {path}", p, pngs(*parts["pngs"], extra={path: b"evil"}), "leads out of its folder"
+
+
+@pytest.mark.parametrize(("small", "archive", "message"), [pytest.param(*case, id=name) for name, *case in damaged()])
+def test_a_wrong_archive(server, root, small, archive, message):
+    with pytest.raises(ArchiveError, match=message) as caught:
+        get(small.at(server.add("/file", whole(archive))), root)
+    assert "The download was removed" in str(caught.value)
+    assert not list(root.parent.rglob("*evil*"))
+    no_bad_cache(server, root, small)
+
+
+def test_a_bomb_is_not_unpacked(server, root):
+    small = small_of("pngs")
+    members = members_of(small.source, small.pictures, small.factors)
+    members[small.file.layout.images.format(1)] = bytes(11 * 2**20)
+    with pytest.raises(ArchiveError, match=r"000001\.png is far too long"):
+        get(small.at(server.add("/file", whole(zipped(members, zipfile.ZIP_DEFLATED)))), root)
+    no_bad_cache(server, root, small)
+
+
+def test_dsprites_metadata_is_a_pickle_that_nobody_reads(server, root):
+    small = tiny("dsprites", which_file=1)
+    with zipfile.ZipFile(io.BytesIO(small.archive)) as file, pytest.raises(ValueError, match="allow_pickle"):
+        np.load(io.BytesIO(file.read("metadata.npy")), allow_pickle=False)
+    is_right(get(small.at(server.add("/file", whole(small.archive))), root), small)
