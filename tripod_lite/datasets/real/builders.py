@@ -6,7 +6,9 @@ need no encoding, in `array_record` files, which are read without TensorFlow.
 """
 
 import contextlib
+import errno
 import io
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -78,9 +80,18 @@ def as_png(picture: np.ndarray) -> bytes:
 
 
 def prepare_rows(builder: Builder) -> Sequence[dict]:
-    """Write the `array_record` files, and open them."""
-    with _silence():
-        builder.download_and_prepare()
+    """Write the `array_record` files, and open them.
+
+    Raises:
+        OSError: the disk is full, of which TFDS makes a `RuntimeError`.
+    """
+    try:
+        with _silence():
+            builder.download_and_prepare()
+    except RuntimeError as error:
+        if os.strerror(errno.ENOSPC) in str(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(builder.data_dir)) from error
+        raise
     return builder.as_data_source("train", decoders={"image": tfds.decode.SkipDecoding()})
 
 
