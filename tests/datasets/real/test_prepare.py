@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import interrupted
@@ -221,6 +222,26 @@ def test_a_progress_bar_counts_images(tmp_path, small, server, capsys):
     prepare(small.at(f"{server.url}/file"), 64, data_dir=tmp_path)
     shown = capsys.readouterr()
     assert "48/48" in shown.err and small.file.name in shown.err and not shown.out
+
+
+def test_a_cache_that_cannot_be_written_to_can_be_used(prepared, small, monkeypatch):
+    """As on a cluster where one copy serves everybody."""
+    monkeypatch.setattr(preparing, "FileLock", lambda path: pytest.fail("the cache is locked, which writes to it"))
+    is_right(again(prepared, small), small)
+
+
+def test_a_set_of_other_factors_is_prepared_anew(prepared, server):
+    other = tiny("shapes3d", sizes=(2, 2, 1, 1, 2, 1))
+    url = server.add("/other", whole(other.archive))
+    (prepared.parent / "downloads" / other.file.name).unlink()
+    is_right(prepare(other.at(url), 64, data_dir=prepared.parent, progress=False), other)
+
+
+def test_nothing_is_left_among_the_temporary_files(tmp_path, small, server, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    prepare(small.at(f"{server.url}/file"), 64, data_dir=tmp_path, progress=False)
+    assert not list((tmp_path / "temporary").iterdir())
 
 
 def test_the_cache_is_where_it_is_asked_for(monkeypatch, tmp_path):

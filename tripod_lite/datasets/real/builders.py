@@ -32,7 +32,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             rows = prepare_rows(builder)
         rows[0]  # {"image": a PNG file as bytes, "factors": int32 (n_s,)}
 
-    `as_data_source("train")` without decoders gives arrays for the images.
+    `builder.as_data_source("train")` without decoders gives arrays for the images.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -56,7 +56,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             "image": tfds.features.Image(shape=(size, size, 3), encoding_format="png"),
             "factors": tfds.features.Tensor(shape=(len(self._source.factor_sizes),), dtype=np.int32),
         }
-        return tfds.core.DatasetInfo(
+        return _Info(
             builder=self,
             features=tfds.features.FeaturesDict(features),
             homepage=self._source.homepage,
@@ -70,6 +70,13 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _generate_examples(self) -> Iterator[tuple[int, Example]]:
         for row, (picture, factors) in enumerate(self._examples):
             yield row, {"image": picture if isinstance(picture, bytes) else as_png(picture), "factors": factors}
+
+
+class _Info(tfds.core.DatasetInfo):
+    """What TFDS knows of a data set."""
+
+    def initialize_from_bucket(self) -> None:
+        """Do nothing: nobody has published these sets for TFDS, which leaves an empty folder behind when it looks."""
 
 
 def as_png(picture: np.ndarray) -> bytes:

@@ -1,6 +1,7 @@
 """A prepared set as a data set: on the accelerators where it fits, else read from its memory map."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import jax
 import jax.numpy as jnp
@@ -71,9 +72,12 @@ class Real(Dataset):
 
     def images(self, factors: npt.ArrayLike) -> Images:
         """See `Dataset.images`."""
-        number = np.asarray(self.grid.index(factors))
-        order = np.ravel_multi_index(tuple(self.prepared.factors.T), self.factor_sizes)
-        return self.take(np.argsort(order)[number])[0]
+        return self.take(self._row_of[np.asarray(self.grid.index(factors))])[0]
+
+    @cached_property
+    def _row_of(self) -> Int[np.ndarray, " n"]:
+        """Where each point of the grid is in the archive."""
+        return np.argsort(np.ravel_multi_index(tuple(self.prepared.factors.T), self.factor_sizes))
 
     def _read(self, rows: npt.ArrayLike) -> np.ndarray:
         """Rows of the memory map."""

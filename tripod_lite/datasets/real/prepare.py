@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -75,11 +75,14 @@ def prepare(
         OSError: the disk is full; what has been done is kept, and the next call goes on from there.
     """
     root = cache_dir(data_dir)
-    root.mkdir(parents=True, exist_ok=True)
     folder = root / f"{source.key}-{image_size}"
+    note = _read_note(folder, source)
+    if "sha256" in note:
+        return _open_verified(source, folder, note)
+    root.mkdir(parents=True, exist_ok=True)
     with FileLock(root / f"{source.key}.lock"):
-        note = _read_note(folder)
-        if "sha256" not in note:
+        note = _read_note(folder, source)
+        if "sha256" not in note:  # which another process may have changed while this one waited
             file, path = obtain(source, root, manual_dir, progress)
             try:
                 _write(source, file, path, folder, image_size, note, progress)
@@ -89,7 +92,7 @@ def prepare(
                     path.unlink(missing_ok=True)
                     raise ArchiveError(f"{error}. The download was removed; the next call gets it again.") from error
                 raise
-            note = _read_note(folder)
+            note = _read_note(folder, source)
         return _open_verified(source, folder, note)
 
 
@@ -139,7 +142,7 @@ def _advice(source: Source, by_hand: Path) -> str:
     )
 
 
-def _read_note(folder: Path) -> dict:
+def _read_note(folder: Path, source: Source) -> dict:
     """What the folder holds; nothing where it holds nothing that can be used."""
     note = note_of(folder)
     if not note.is_file():
@@ -148,16 +151,21 @@ def _read_note(folder: Path) -> dict:
         found = json.loads(note.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{note} cannot be read; remove the folder to prepare the set anew: {error}") from error
-    return found if isinstance(found, dict) and found.get("format") == FORMAT else {}
+    return found if isinstance(found, dict) and found.get("set") == _identity(source) else {}
+
+
+def _identity(source: Source) -> dict:
+    """Which rows are prepared, in what order, as JSON has it."""
+    sizes = dict(zip(source.factor_names, source.factor_sizes, strict=True))
+    return {"name": source.key, "factors": sizes, "format": FORMAT}
 
 
 def _write(source: Source, file: File, path: Path, folder: Path, image_size: int, note: dict, progress: bool) -> None:
     """Write the rows that are not yet there."""
     from tqdm.auto import tqdm
 
-    wanted = {"format": FORMAT, "source": asdict(source) | {"files": []}, "image_size": image_size}
-    wanted = json.loads(json.dumps(wanted | {"archive": _fingerprint(file, path)}))
-    written = note.get("written", 0) if note and wanted.items() <= note.items() else 0
+    wanted = {"set": _identity(source), "archive": _fingerprint(file, path)}
+    written = note["written"] if note.get("archive") == wanted["archive"] else 0
     if not written:
         shutil.rmtree(folder, ignore_errors=True)
     arrays = {
