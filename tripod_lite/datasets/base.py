@@ -43,6 +43,7 @@ class Dataset(abc.ABC):
     image_size: int
     part: str = "all"
     on_device: bool = True
+    _compiled: bool = False  # whether `sample` may be compiled as a whole, as lookups may; drawings change by a level
     _arrays: ClassVar[tuple[str, ...]] = ()  # attributes that are arrays, or data sets that hold some
 
     def __init_subclass__(cls) -> None:
@@ -137,7 +138,7 @@ class Dataset(abc.ABC):
         n, start = check_count("n", n, 1), check_count("start", start, 0)
 
         def batch(i: int) -> Images:
-            return self.sample(jax.random.fold_in(key, i), n)[0]
+            return (_sampled if self._compiled else _sample)(self, key, i, n)
 
         if self.on_device:
             return map(batch, itertools.count(start))
@@ -238,6 +239,13 @@ class Dataset(abc.ABC):
         return self.fetch(rows)[1]
 
 
+def _sample(ds: Dataset, key: Array, i: int | Int[Array, ""], n: int) -> Images:
+    return ds.sample(jax.random.fold_in(key, i), n)[0]
+
+
+_sampled = jax.jit(_sample, static_argnames="n")
+
+
 def _children(ds: Dataset) -> tuple[tuple, Dataset]:
     """The arrays of a data set, and the data set without them; this one is made once, since JAX compares it."""
     if "_static" not in ds.__dict__:
@@ -267,7 +275,7 @@ class Part(Dataset):
         self.whole, self.part = whole, part
         self.name, self.image_size = whole.name, whole.image_size
         self.factor_names, self.factor_sizes = whole.factor_names, whole.factor_sizes
-        self.on_device = whole.on_device
+        self.on_device, self._compiled = whole.on_device, whole._compiled
         self._rows = jnp.asarray(rows)
 
     @classmethod

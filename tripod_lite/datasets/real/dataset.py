@@ -42,6 +42,7 @@ class Real(Dataset):
         self.image_size = prepared.images.shape[1]
         devices = list(jax.local_devices() if devices is None else devices)
         self.on_device = fits(prepared.images.nbytes, devices) if on_device is None else on_device
+        self._compiled = self.on_device
         self._images = put_rows(prepared.images, devices) if self.on_device else None
         self._mesh = self._images.sharding.mesh if self.on_device else None
         self._factors = jnp.asarray(prepared.factors)

@@ -15,26 +15,18 @@ CHUNK = 2**26  # bytes copied at once
 
 
 def free_bytes(device: jax.Device) -> int | None:
-    """How much memory a device has left, or None where that cannot be told. A CPU's is the memory of the machine."""
-    if device.platform != "cpu":
-        stats = device.memory_stats()
-        return stats["bytes_limit"] - stats["bytes_in_use"] if stats and "bytes_limit" in stats else None
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            known = dict(line.split(":", 1) for line in file)
-        return int(known["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError):
-        return None  # not Linux
+    """How much memory an accelerator has left; None for a CPU, and where that cannot be told."""
+    stats = None if device.platform == "cpu" else device.memory_stats()
+    return stats["bytes_limit"] - stats["bytes_in_use"] if stats and "bytes_limit" in stats else None
 
 
 def fits(nbytes: int, devices: list[jax.Device]) -> bool:
-    """Whether an array split over devices leaves `ROOM` on each; False where the free memory is not known."""
+    """Whether an array spread over accelerators leaves `ROOM` on each.
+
+    Never so for a CPU, whose memory keeps what was read from a memory map anyway, and where the free memory is unknown.
+    """
     free = [free_bytes(device) for device in devices]
-    if any(one is None for one in free):
-        return False
-    if devices[0].platform == "cpu":  # which share one memory
-        return nbytes + ROOM <= free[0]
-    return nbytes / len(devices) + ROOM <= min(free)
+    return None not in free and nbytes / len(devices) + ROOM <= min(free)
 
 
 def put_rows(rows: np.ndarray, devices: list[jax.Device]) -> UInt8[Array, "m d"]:

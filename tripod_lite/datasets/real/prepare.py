@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -203,7 +204,10 @@ def _next_part(
     examples = list(zip(itertools.islice(pictures, stop - start), archive.factors[start:stop], strict=True))
     rows = prepare_rows(Builder(source, examples, data_dir=parts))
     found: Sequence[dict] = rows.__getitems__(list(range(len(rows))))
-    images = [_as_image(source, start + i, row["image"], image_size) for i, row in enumerate(found)]
+    with ThreadPoolExecutor() as pool:  # decoding and resizing leave Python to others
+        images = list(
+            pool.map(lambda i: _as_image(source, start + i, found[i]["image"], image_size), range(len(found)))
+        )
     shutil.rmtree(parts)
     return np.stack(images), np.stack([row["factors"] for row in found]).astype(np.int32)
 
