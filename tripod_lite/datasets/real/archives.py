@@ -219,15 +219,15 @@ def _open_npz(source: Source, file: File, path: Path) -> Iterator[Archive]:
 
 def _check_names(source: Source, file: File, found: set[str], where: Path) -> None:
     """Every picture must be there, and no other."""
-    folder = str(PurePosixPath(file.layout.images).parent) + "/"
-    wanted = {file.layout.images.format(i) for i in range(len(source))}
-    pictures = {name for name in found if name.startswith(folder) and name.lower().endswith(".png")}
-    if pictures != wanted:
-        odd = sorted(wanted ^ pictures)[0]
-        says = "is missing" if odd in wanted else "does not belong"
-        raise ArchiveError(f"{where} must have {len(source)} pictures, got {len(pictures)}: {odd} {says}")
-    if file.layout.labels not in found:
-        raise ArchiveError(f"{where} must hold {file.layout.labels}, which is missing")
+    layout = file.layout
+    folder = str(PurePosixPath(layout.images).parent) + "/"
+    count = sum(name.startswith(folder) and name.lower().endswith(".png") for name in found)
+    missing = next((name for i in range(len(source)) if (name := layout.images.format(i)) not in found), None)
+    if missing or count != len(source):
+        says = f"{missing} is missing" if missing else f"there are more than {layout.images.format(len(source) - 1)}"
+        raise ArchiveError(f"{where} must have {len(source)} pictures, got {count}: {says}")
+    if layout.labels not in found:
+        raise ArchiveError(f"{where} must hold {layout.labels}, which is missing")
 
 
 @contextmanager
@@ -250,7 +250,8 @@ def _open_zip(source: Source, file: File, path: Path) -> Iterator[Archive]:
 @contextmanager
 def _open_folder(source: Source, file: File, path: Path) -> Iterator[Archive]:
     layout = file.layout
-    found = {entry.relative_to(path).as_posix() for entry in path.rglob("*") if entry.is_file()}
+    folders = {PurePosixPath(name).parent for name in (layout.images, layout.labels)}
+    found = {entry.relative_to(path).as_posix() for folder in folders for entry in (path / folder).glob("*")}
     _check_names(source, file, found, path)
     where = f"{path / layout.labels}"
     factors = classes_of(source, _read_table((path / layout.labels).read_bytes(), where), where)

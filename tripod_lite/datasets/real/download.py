@@ -56,11 +56,11 @@ def check_file(file: File, path: Path) -> None:
         start = opened.read(len(file.magic))
     if start != file.magic:
         page = ", it is a web page" if _is_page(start) else ""
-        raise ArchiveError(f"{file.name} must begin with {file.magic!r}, got {start!r}{page}")
+        raise ArchiveError(f"{path} must begin with {file.magic!r}, got {start!r}{page}")
     if file.size is not None and size != file.size:
-        raise ArchiveError(f"{file.name} must have {file.size} bytes, got {size}")
+        raise ArchiveError(f"{path} must have {file.size} bytes, got {size}")
     if file.sha256 is not None and (found := sha256_of(path)) != file.sha256:
-        raise ArchiveError(f"{file.name} must have the SHA-256 {file.sha256}, got {found}")
+        raise ArchiveError(f"{path} must have the SHA-256 {file.sha256}, got {found}")
 
 
 def sha256_of(path: Path) -> str:
