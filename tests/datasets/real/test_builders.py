@@ -4,16 +4,10 @@ import jax
 import numpy as np
 import pytest
 from tiny_archives import ALL, ROUNDED, halved, pngs, tiny, unpack, values
-from tiny_server import serving, whole
+from tiny_server import whole
 
 from tripod_lite.datasets.real.dataset import Real
 from tripod_lite.datasets.real.prepare import prepare
-
-
-@pytest.fixture
-def server():
-    with serving() as server:
-        yield server
 
 
 def downloaded(server, small, tmp_path, image_size=64, **kwargs):

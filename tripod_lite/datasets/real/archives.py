@@ -1,5 +1,10 @@
-"""Reading the published archives: picture by picture, never a pickle, never a path that leads elsewhere."""
+"""Reading the published archives: picture by picture, never a pickle, never a path that leads elsewhere.
 
+The members of a .zip or .npz have checksums, which are compared. HDF5 has none, so that some damage would pass for
+other pictures; but of both published .h5 files the SHA-256 is known.
+"""
+
+import errno
 import io
 import struct
 import tokenize
@@ -37,14 +42,25 @@ class Archive:
     pictures: Callable[[int], Iterator[Picture]]
 
 
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError, RuntimeError)
+HDF5_DAMAGE = (OSError, TypeError, KeyError, ValueError)
+
+
 @contextmanager
-def reading(where: object) -> Iterator[None]:
-    """What the libraries say about damage, as an `ArchiveError` that says where."""
+def reading(where: object, *also: type[Exception]) -> Iterator[None]:
+    """What the libraries say about damage, as an `ArchiveError` that says where.
+
+    Around reading alone, so that it never sees the errors of those who use what was read.
+    """
     try:
         yield
     except ArchiveError:
         raise
-    except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError, RuntimeError) as error:
+    except (*DAMAGE, *also) as error:
+        raise ArchiveError(f"{where} is damaged: {error}") from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # of a place before the start of the file; others are the disk's
+            raise
         raise ArchiveError(f"{where} is damaged: {error}") from error
 
 
@@ -111,31 +127,27 @@ def _open_h5(source: Source, file: File, path: Path) -> Iterator[Archive]:
     import h5py
 
     layout = file.layout
-    try:
+    with reading(path, *HDF5_DAMAGE):
         opened = h5py.File(path, "r")
-    except OSError as error:  # what h5py says of a truncated file
-        raise ArchiveError(f"{path} is damaged: {error}") from error
     with opened as content:
-        missing = [name for name in (layout.images, layout.labels) if not isinstance(content.get(name), h5py.Dataset)]
-        if missing:
-            raise ArchiveError(f"{path} must hold {missing[0]}, got {', '.join(content) or 'nothing'}")
-        images, labels = content[layout.images], content[layout.labels]
-        _check_images(source, images.shape, images.dtype, f"{path}: {layout.images}")
-        if labels.ndim != 2 or labels.nbytes > 100 * LONGEST:
-            raise ArchiveError(f"{path}: {layout.labels} must be a table, got shape {labels.shape}")
-
-        def read(dataset: "h5py.Dataset", start: int, stop: int) -> np.ndarray:
-            try:
-                return dataset[start:stop]
-            except OSError as error:
-                raise ArchiveError(f"{path}: {dataset.name} is damaged from row {start} on: {error}") from error
+        with reading(path, *HDF5_DAMAGE):
+            found = {name: content.get(name) for name in (layout.images, layout.labels)}
+            missing = [name for name, dataset in found.items() if not isinstance(dataset, h5py.Dataset)]
+            if missing:
+                raise ArchiveError(f"{path} must hold {missing[0]}, got {', '.join(content) or 'nothing'}")
+            images, labels = found.values()
+            _check_images(source, images.shape, images.dtype, f"{path}: {layout.images}")
+            if labels.ndim != 2 or labels.nbytes > 100 * LONGEST:
+                raise ArchiveError(f"{path}: {layout.labels} must be a table, got shape {labels.shape}")
+            factors = classes_of(source, labels[:, layout.first_label :], f"{path}: {layout.labels}")
 
         def pictures(start: int) -> Iterator[Picture]:
             for first in range(start, len(source), BLOCK):
-                yield from _as_rgb(read(images, first, min(first + BLOCK, len(source))))
+                with reading(f"{path}: {layout.images} from row {first} on", *HDF5_DAMAGE):
+                    block = images[first : min(first + BLOCK, len(source))]
+                yield from _as_rgb(block)
 
-        factors = read(labels, 0, len(labels))[:, layout.first_label :]
-        yield Archive(classes_of(source, factors, f"{path}: {layout.labels}"), pictures)
+        yield Archive(factors, pictures)
 
 
 def _open_safely(path: Path) -> zipfile.ZipFile:
@@ -166,7 +178,8 @@ def _read_header(member: "zipfile.ZipExtFile | io.BytesIO", where: str) -> tuple
 
 
 def _read_exactly(member: "zipfile.ZipExtFile | io.BytesIO", count: int, where: str) -> bytes:
-    data = member.read(count)
+    with reading(where):
+        data = member.read(count)
     if len(data) < count:
         raise ArchiveError(f"{where} ends {count - len(data)} bytes too early")
     return data
@@ -183,36 +196,38 @@ def _read_table(data: bytes, where: str) -> np.ndarray:
 @contextmanager
 def _open_npz(source: Source, file: File, path: Path) -> Iterator[Archive]:
     layout = file.layout
-    with _open_safely(path) as archive, reading(path):
-        names = set(archive.namelist())
-        missing = [name for name in (layout.images, layout.labels) if name and f"{name}.npy" not in names]
-        if missing:
-            raise ArchiveError(f"{path} must hold {missing[0]}.npy, got {', '.join(sorted(names)[:5]) or 'nothing'}")
-        where = f"{path}: {layout.images}.npy"
-        with archive.open(f"{layout.images}.npy") as member:
-            shape, dtype = _read_header(member, where)
-        _check_images(source, shape, dtype, where)
-        if layout.labels:
-            if archive.getinfo(f"{layout.labels}.npy").file_size > 100 * LONGEST:
-                raise ArchiveError(f"{path}: {layout.labels}.npy is far too long")
-            labels = _read_table(archive.read(f"{layout.labels}.npy"), f"{path}: {layout.labels}.npy")
-            labels = labels.reshape(len(labels), -1)[:, layout.first_label :] if labels.ndim else labels
-            factors = classes_of(source, labels, f"{path}: {layout.labels}.npy")
-        else:
+    images, labels = (f"{name}.npy" for name in (layout.images, layout.labels))
+    where = f"{path}: {images}"
+    with _open_safely(path) as archive:
+        with reading(path):
+            names = set(archive.namelist())
+            missing = {images, labels if layout.labels else images} - names
+            if missing:
+                raise ArchiveError(f"{path} must hold {min(missing)}, got {', '.join(sorted(names)[:5]) or 'nothing'}")
+            with archive.open(images) as member:
+                shape, dtype = _read_header(member, where)
+            _check_images(source, shape, dtype, where)
             factors = _grid(source)
+            if layout.labels:
+                if archive.getinfo(labels).file_size > 100 * LONGEST:
+                    raise ArchiveError(f"{path}: {labels} is far too long")
+                table = _read_table(archive.read(labels), f"{path}: {labels}")
+                factors = classes_of(source, table[..., layout.first_label :], f"{path}: {labels}")
 
         def pictures(start: int) -> Iterator[Picture]:
             row = int(np.prod(shape[1:]))
-            with archive.open(f"{layout.images}.npy") as member, reading(where):
-                _read_header(member, where)
+            with archive.open(images) as member:
+                with reading(where):
+                    _read_header(member, where)
                 for first in range(0, len(source), BLOCK):
                     count = min(BLOCK, len(source) - first)
                     data = _read_exactly(member, count * row, where)
                     if first + count > start:  # what came earlier is only read past, which checks it too
                         block = np.frombuffer(data, np.uint8).reshape(count, *shape[1:])
                         yield from _as_rgb(block[max(0, start - first) :])
-                if member.read(1):  # reading on to the end also compares the checksum
-                    raise ArchiveError(f"{where} is longer than its shape {shape} says")
+                with reading(where):
+                    if member.read(1):  # reading on to the end also compares the checksum
+                        raise ArchiveError(f"{where} is longer than its shape {shape} says")
 
         yield Archive(factors, pictures)
 
@@ -233,17 +248,18 @@ def _check_names(source: Source, file: File, found: set[str], where: Path) -> No
 @contextmanager
 def _open_zip(source: Source, file: File, path: Path) -> Iterator[Archive]:
     layout = file.layout
-    with _open_safely(path) as archive, reading(path):
+    with _open_safely(path) as archive:
         _check_names(source, file, set(archive.namelist()), path)
 
         def read(name: str, most: int = LONGEST) -> bytes:
+            where = f"{path}: {name}"
             if archive.getinfo(name).file_size > most:
-                raise ArchiveError(f"{path}: {name} is far too long: {archive.getinfo(name).file_size} bytes")
-            with reading(f"{path}: {name}"):
+                raise ArchiveError(f"{where} is far too long: {archive.getinfo(name).file_size} bytes")
+            with reading(where):
                 return archive.read(name)
 
-        where = f"{path}: {layout.labels}"
-        factors = classes_of(source, _read_table(read(layout.labels, 100 * LONGEST), where), where)
+        labels = _read_table(read(layout.labels, 100 * LONGEST), f"{path}: {layout.labels}")
+        factors = classes_of(source, labels, f"{path}: {layout.labels}")
         yield Archive(factors, lambda start: (read(layout.images.format(i)) for i in range(start, len(source))))
 
 

@@ -1,54 +1,17 @@
-"""What goes wrong with downloads and archives: each is a clear error, and the next call gets the right images."""
+"""What goes wrong with downloads: each is a clear error, and the next call gets the right images."""
 
-import io
 import socket
 import time
-import zipfile
+from dataclasses import replace
 
-import numpy as np
 import pytest
-from tiny_archives import h5, is_right, members_of, npy, npz, png, pngs, tiny, values, zipped
-from tiny_server import claiming, cut, page, serving, silent, slow, status, whole
+from small_sets import get, no_bad_cache, small_of
+from tiny_archives import is_right, tiny
+from tiny_server import claiming, cut, page, silent, slow, status, whole
 
 from tripod_lite.datasets.real import download
 from tripod_lite.datasets.real.archives import ArchiveError
 from tripod_lite.datasets.real.download import DownloadError
-from tripod_lite.datasets.real.prepare import prepare
-
-
-@pytest.fixture
-def server():
-    with serving() as server:
-        yield server
-
-
-@pytest.fixture
-def root(tmp_path):
-    return tmp_path / "cache"
-
-
-def get(source, root, **kwargs):
-    return prepare(source, 64, data_dir=root, progress=False, **kwargs)
-
-
-def no_bad_cache(server, root, small, downloads=()):
-    """Nothing prepared, nothing of the work, of downloads only what is named; and the next call is a good one."""
-    found = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
-    assert found == {f"{small.source.key}.lock", *downloads}
-    is_right(get(small.at(server.add("/healthy", whole(small.archive))), root), small)
-
-
-SMALL = {
-    kind: (name, variant)
-    for kind, name, variant in (("h5", "shapes3d", ""), ("npz", "mpi3d", "toy"), ("pngs", "falcor3d", ""))
-}
-
-
-def small_of(kind):
-    return tiny(*SMALL[kind])
-
-
-# Downloads.
 
 
 def test_a_slow_download_arrives(server, root):
@@ -125,8 +88,6 @@ def test_a_second_mirror_goes_on_where_the_first_stopped(server, root, monkeypat
 
 
 def test_another_file_is_tried_when_the_first_cannot_be_had(server, root):
-    from dataclasses import replace
-
     small, other = tiny("dsprites"), tiny("dsprites", which_file=1)
     files = (
         replace(small.file, urls=(server.add("/a", status(404)),)),
@@ -265,106 +226,3 @@ def test_a_damaged_copy_by_hand_is_left_alone(server, root, tmp_path):
         get(small.at(), root, manual_dir=tmp_path)
     assert copy.exists()
     no_bad_cache(server, root, small)
-
-
-# Archives.
-
-
-def flipped(archive, needle, places=8):
-    """Some bits of the archive inverted, after the first place where `needle` is."""
-    start = archive.index(needle) + len(needle) + 40
-    return archive[:start] + bytes(b ^ 0xFF for b in archive[start : start + places]) + archive[start + places :]
-
-
-def damaged():
-    """Archives that are wrong inside: kind, archive, message."""
-    small = {kind: small_of(kind) for kind in ("h5", "npz", "pngs")}
-    f, n, p = (small[kind] for kind in ("h5", "npz", "pngs"))
-    parts = {kind: (one.source, one.pictures, one.factors) for kind, one in small.items()}
-    picture = p.file.layout.images.format
-    yield "truncated .h5", f, f.archive[: len(f.archive) * 2 // 3], "damaged"
-    yield "corrupt .h5 chunk", f, flipped(f.archive, f.archive[len(f.archive) // 2 :][:30], 64), "damaged"
-    yield "wrong number of images, h5", f, h5(f.source, f.pictures[:-1], f.factors), "must have 48 pictures, got shape"
-    yield "wrong label shape, h5", f, h5(*parts["h5"], labels=f.factors[:, :-1]), "must have shape .48, 6., got .48, 5."
-    yield "wrong labels, h5", f, h5(*parts["h5"], labels=f.factors * 0), "must have 3 values of floor_hue, got 1"
-    twice = np.where(np.arange(48)[:, None] == 47, f.factors[:1], f.factors)
-    yield "labels twice, h5", f, h5(*parts["h5"], labels=twice), "some come twice"
-    yield "no images, h5", f, h5(f.source, f.pictures, f.factors).replace(b"images", b"imagos"), "must hold images"
-    yield "truncated .npz", n, n.archive[: len(n.archive) // 2], "damaged"
-    yield "corrupt .npz member", n, flipped(n.archive, b"images.npy"), "damaged"
-    stored = npz(*parts["npz"], compressed=False)
-    yield "corrupt stored .npz member", n, flipped(stored, b"images.npy", 200), "damaged|no array"
-    late = stored.index(n.pictures[-1].tobytes()[:64])
-    yield "corrupt last picture, .npz", n, stored[:late] + b"\0\1" + stored[late + 2 :], "damaged: Bad CRC-32"
-    yield (
-        "wrong number of images, npz",
-        n,
-        npz(n.source, n.pictures[:-3], n.factors),
-        "must have 48 pictures|pictures, got",
-    )
-    yield "floats, npz", n, npz(n.source, n.pictures.astype(np.float32), n.factors), "must be uint8"
-    pickled = np.array([{"a": 1}] * len(n.pictures), dtype=object)
-    yield "pickle, npz", n, npz(n.source, pickled[:, None], n.factors), "is a pickle"
-    yield (
-        "no images, npz",
-        n,
-        npz(n.source, n.pictures, n.factors).replace(b"images", b"imagos"),
-        "must hold images.npy",
-    )
-    yield "traversal, npz", n, zipped({"../images.npy": npy(n.pictures)}), "leads out of its folder"
-    yield "short member, npz", n, zipped({"images.npy": npy(n.pictures)[:-10]}), "ends 10 bytes too early"
-    yield "truncated .zip", p, p.archive[:-500], "damaged"
-    yield "corrupt .zip member", p, flipped(p.archive, picture(3).encode(), 30), "000003.png is damaged"
-    yield "no PNG, zip", p, pngs(*parts["pngs"], extra={picture(5): b"no picture"}), "picture 5 is damaged"
-    half = png(p.pictures[7])
-    yield "half a PNG, zip", p, pngs(*parts["pngs"], extra={picture(7): half[: len(half) // 2]}), "picture 7 is damaged"
-    yield (
-        "another size, zip",
-        p,
-        pngs(*parts["pngs"], extra={picture(2): png(p.pictures[2][:64])}),
-        "picture 2 must be 128",
-    )
-    yield "one picture too few", p, pngs(*parts["pngs"], without=[picture(11)]), "000011.png is missing"
-    yield (
-        "one picture too many",
-        p,
-        pngs(*parts["pngs"], extra={picture(24): half}),
-        "got 25: there are more than .*000023.png",
-    )
-    yield (
-        "no labels, zip",
-        p,
-        pngs(*parts["pngs"], without=[p.file.layout.labels]),
-        "train-rec.labels, which is missing",
-    )
-    table = values(p.source, p.factors)
-    yield "wrong label shape, zip", p, pngs(*parts["pngs"], labels=table[:-1]), "must have shape .24, 7., got .23, 7."
-    yield "labels that are text", p, pngs(*parts["pngs"], labels=table.astype(str)), "must be numbers"
-    yield "pickled labels, zip", p, pngs(*parts["pngs"], labels=table.astype(object)), "is a pickle"
-    for path in ("../../evil.txt", "/etc/evil", "C:\\evil", "..\\evil"):
-        yield f"traversal {path}", p, pngs(*parts["pngs"], extra={path: b"evil"}), "leads out of its folder"
-
-
-@pytest.mark.parametrize(("small", "archive", "message"), [pytest.param(*case, id=name) for name, *case in damaged()])
-def test_a_wrong_archive(server, root, small, archive, message):
-    with pytest.raises(ArchiveError, match=message) as caught:
-        get(small.at(server.add("/file", whole(archive))), root)
-    assert "The download was removed" in str(caught.value)
-    assert not list(root.parent.rglob("*evil*"))
-    no_bad_cache(server, root, small)
-
-
-def test_a_bomb_is_not_unpacked(server, root):
-    small = small_of("pngs")
-    members = members_of(small.source, small.pictures, small.factors)
-    members[small.file.layout.images.format(1)] = bytes(11 * 2**20)
-    with pytest.raises(ArchiveError, match=r"000001\.png is far too long"):
-        get(small.at(server.add("/file", whole(zipped(members, zipfile.ZIP_DEFLATED)))), root)
-    no_bad_cache(server, root, small)
-
-
-def test_dsprites_metadata_is_a_pickle_that_nobody_reads(server, root):
-    small = tiny("dsprites", which_file=1)
-    with zipfile.ZipFile(io.BytesIO(small.archive)) as file, pytest.raises(ValueError, match="allow_pickle"):
-        np.load(io.BytesIO(file.read("metadata.npy")), allow_pickle=False)
-    is_right(get(small.at(server.add("/file", whole(small.archive))), root), small)
