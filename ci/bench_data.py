@@ -6,7 +6,7 @@ turns, each way against a bare NumPy gather of the same rows from memory. Not a 
 
 Predicted before the first run, for two CPU cores: arrays of 64×64 are prepared at 2 000 images a second and PNG files
 of 128×128 at 1 000, with PNG encoding and decoding most of the time; memory peaks less than 300 MB above what the
-imports take, and at 100 000 images no higher than at 25 000 but for 0.6 kB a picture of a .zip's table of contents;
+imports take, and at 100 000 images no higher than at 10 000 but for 0.6 kB a picture of a .zip's table of contents;
 batches from the device come at a third of NumPy's rate (where the device is a CPU, XLA gathers as NumPy does, and the
 dispatch comes on top), by Grain at half of it, and from the memory map without reading ahead at a third.
 """
@@ -141,7 +141,7 @@ def measure_feeding(prepared: Prepared, batch: int, batches: int, turns: int) ->
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, nargs="+", default=[25_000, 100_000], help="sizes of the sets")
+    parser.add_argument("--images", type=int, nargs="+", default=[10_000, 100_000], help="sizes of the sets")
     parser.add_argument("--batch", type=int, default=256, help="images a batch")
     parser.add_argument("--batches", type=int, default=100, help="batches a turn")
     parser.add_argument("--turns", type=int, default=5, help="how often each way of feeding is measured")

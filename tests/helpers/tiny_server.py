@@ -1,5 +1,6 @@
 """A web server on this machine whose files arrive well, badly or not at all."""
 
+import itertools
 import re
 import threading
 import time
@@ -111,6 +112,12 @@ def cut(content, every, times=10**9, ranges=True):
         handler.wfile.write(content[start:stop])
 
     return answer
+
+
+def first_then(first, rest):
+    """One answer, and another one from then on."""
+    answers = itertools.chain([first], itertools.repeat(rest))
+    return lambda handler: next(answers)(handler)
 
 
 def claiming(content, length):

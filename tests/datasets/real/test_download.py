@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from small_sets import get, no_bad_cache, small_of
 from tiny_archives import is_right, tiny
-from tiny_server import claiming, cut, page, silent, slow, status, whole
+from tiny_server import claiming, cut, first_then, page, silent, slow, status, whole
 
 from tripod_lite.datasets.real import download
 from tripod_lite.datasets.real.archives import ArchiveError
@@ -30,18 +30,15 @@ def test_a_download_that_is_cut_off_goes_on_within_the_call(server, root, kind):
 
 def test_a_download_goes_on_in_the_next_call(server, root):
     small = small_of("npz")
-    first = len(small.archive) // 2
-    once = small.at(server.add("/file", cut(small.archive, first, times=1)))
-    server.files["/file"], broken = status(503), server.files["/file"]
-    server.files["/file"] = lambda handler, state=[]: (status(503) if state else broken)(handler) or state.append(1)
+    source = small.at(server.add("/file", first_then(cut(small.archive, 30_000, times=1), status(503))))
     with pytest.raises(DownloadError, match="503"):
-        get(once, root)
+        get(source, root)
     part = root / "downloads" / f"{small.file.name}.part"
-    assert 0 < part.stat().st_size <= first
+    assert part.read_bytes() == small.archive[: 30_000 - 30_000 % download.CHUNK]
     server.asked.clear()
     resumed = part.stat().st_size
     server.add("/file", whole(small.archive))
-    is_right(get(once, root), small)
+    is_right(get(source, root), small)
     assert server.asked == [("/file", f"bytes={resumed}-")]
     assert not part.exists()
 
@@ -79,12 +76,26 @@ def test_mirrors_are_tried_in_order(server, root):
     assert [path for path, _ in server.asked] == ["/gone", "/broken", "/page", "/good"]
 
 
-def test_a_second_mirror_goes_on_where_the_first_stopped(server, root, monkeypatch):
+def test_a_second_mirror_goes_on_where_the_first_stopped(server, root):
     small = small_of("h5")
-    monkeypatch.setattr(download, "ATTEMPTS", 1)
-    urls = [server.add("/one", cut(small.archive, 20_000, times=1)), server.add("/two", whole(small.archive))]
-    is_right(get(small.at(*urls, size=len(small.archive)), root), small)
+    first = server.add("/one", first_then(cut(small.archive, 20_000, times=1), status(503)))
+    is_right(get(small.at(first, server.add("/two", whole(small.archive)), size=len(small.archive)), root), small)
     assert server.asked[-1] == ("/two", f"bytes={20_000 - 20_000 % download.CHUNK}-")
+
+
+def test_a_connection_that_breaks_often_is_enough(server, root):
+    small = small_of("h5")
+    is_right(get(small.at(server.add("/file", cut(small.archive, 9000))), root), small)
+    assert len(server.asked) >= len(small.archive) // 9000
+
+
+def test_a_connection_that_brings_nothing_more_is_not(server, root):
+    small = small_of("h5")
+    source = small.at(server.add("/file", cut(small.archive, 20_000, ranges=False)))
+    with pytest.raises(DownloadError, match="IncompleteRead"):
+        get(source, root)
+    assert len(server.asked) == 2
+    no_bad_cache(server, root, small, downloads=[f"downloads/{small.file.name}.part"])
 
 
 def test_another_file_is_tried_when_the_first_cannot_be_had(server, root):

@@ -12,7 +12,6 @@ from tripod_lite.datasets.real.archives import ArchiveError
 from tripod_lite.datasets.real.sources import File
 
 CONNECT, SILENCE = 5, 30  # seconds to wait for a host, and for the next bytes
-ATTEMPTS = 5  # at one mirror, each of which must bring something
 CHUNK = 2**13  # bytes, of which an interruption loses less than one
 
 
@@ -71,21 +70,24 @@ def sha256_of(path: Path) -> str:
 
 def _from_mirror(url: str, file: File, part: Path, progress: bool) -> None:
     """Ask again, from where it stopped, as long as something comes."""
-    for attempt in range(ATTEMPTS):
-        before = part.stat().st_size if part.exists() else 0
+    while True:
+        before = _size(part)
         try:
             return _fetch(url, file, part, progress)
         except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError, requests.Timeout):
-            after = part.stat().st_size if part.exists() else 0
-            if attempt == ATTEMPTS - 1 or after <= before:
+            if _size(part) <= before:
                 raise
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _fetch(url: str, file: File, part: Path, progress: bool, *, confirmed: bool = False) -> None:
     """Append to `part` what it lacks."""
     from tqdm.auto import tqdm
 
-    have = part.stat().st_size if part.exists() else 0
+    have = _size(part)
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     with requests.get(url, headers=headers, stream=True, timeout=(CONNECT, SILENCE)) as answer:
         if answer.status_code == 416:  # there is nothing after what we have

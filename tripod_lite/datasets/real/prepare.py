@@ -26,7 +26,7 @@ from tripod_lite.datasets.real.download import DownloadError, check_file, check_
 from tripod_lite.datasets.real.sources import File, Source
 from tripod_lite.datasets.rows_on_disk import RowWriter, note_of
 
-PART = 2048
+PART = 1024
 FORMAT = 1  # of the prepared folder; another number prepares anew
 
 
@@ -136,9 +136,10 @@ def obtain(source: Source, root: Path, manual_dir: str | Path | None, progress: 
 
 def _advice(source: Source, by_hand: Path) -> str:
     """What a person can do."""
+    name, url = source.files[0].name, source.files[0].urls[0]
     return (
-        f"Get {source.files[0].name} by hand, from {source.files[0].urls[0]} (see {source.homepage}), put it into "
-        f"{by_hand} or name its folder as manual_dir, and call again. To go on without it, use the twin: "
+        f"Get {name} by hand, from {url} (see {source.homepage}), put it under this name into {by_hand}, or name its "
+        f"folder as manual_dir, and call again. To go on without it, use the twin: "
         f"load_dataset({source.name!r}, source='twin')"
     )
 
