@@ -16,6 +16,7 @@ import io
 import itertools
 import json
 import multiprocessing
+import os
 import tempfile
 import time
 import zipfile
@@ -164,6 +165,7 @@ def main() -> None:
     if args.out is not None:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         setting = {"image_size": 64, "batch": args.batch, "batches": args.batches, "turns": args.turns}
+        setting["load_average"] = os.getloadavg()  # above the number of cores, others were at work too
         record = {"environment": environment(), "setting": setting, "preparing": preparing, "feeding": feeding}
         args.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 

@@ -1,8 +1,11 @@
 """Batches are the same however they are fed, and the set lies where it is said to."""
 
+import gc
 import itertools
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import jax
@@ -67,15 +70,19 @@ def test_anybody_s_images_are_batched_too():
         np.testing.assert_array_equal(batch, ds.sample(jax.random.fold_in(KEY, i), 5)[0])
 
 
-def test_reading_ahead_ends_with_its_iterator(prepared):
-    import threading
-
-    batches = Real(prepared, on_device=False).batches(KEY, 4)
+@pytest.mark.parametrize("close", [True, False], ids=["closed", "forgotten"])
+def test_reading_ahead_ends_with_its_iterator(prepared, close):
+    batches, before = Real(prepared, on_device=False).batches(KEY, 4), threading.active_count()
     next(batches)
-    during = threading.active_count()
-    batches.close()
+    assert threading.active_count() > before
+    if close:
+        batches.close()
     del batches
-    assert threading.active_count() <= during
+    gc.collect()
+    patience = time.monotonic() + 5
+    while threading.active_count() > before:
+        assert time.monotonic() < patience
+        time.sleep(0.01)
 
 
 def test_an_error_in_reading_arrives(prepared):
