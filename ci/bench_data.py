@@ -96,14 +96,15 @@ def memory(what: str) -> int:
 def measure_preparing(layout: str, n: int, folder: str) -> dict[str, float]:
     """Prepare, in a process that does nothing else; then load once more, which verifies."""
     source = source_of(layout, n)
-    before, clock = memory("VmRSS"), time.perf_counter()
+    before, clock, cpu = memory("VmRSS"), time.perf_counter(), time.process_time()
     prepare(source, 64, data_dir=folder, manual_dir=folder, progress=False)
-    seconds, peak = time.perf_counter() - clock, memory("VmHWM")
+    seconds, cpu, peak = time.perf_counter() - clock, time.process_time() - cpu, memory("VmHWM")
     clock = time.perf_counter()
     prepare(source, 64, data_dir=folder, progress=False)
     loading = time.perf_counter() - clock
     return {
         "images_per_second": round(n / seconds, 1),
+        "images_per_cpu_second": round(n / cpu, 1),
         "seconds": round(seconds, 1),
         "memory_before_mb": round(before / 1e6),
         "memory_peak_mb": round(peak / 1e6),
