@@ -161,15 +161,15 @@ class Dataset(abc.ABC):
             TypeError: an argument that is not an integer.
             ValueError: a negative seed, or a held_out that leaves one of the parts empty.
         """
-        rows = self._chosen(seed, held_out)
+        rows = self._chosen(seed, "held_out", held_out)
         return Part.without(self, rows), Part.of(self, rows)
 
     def paper_split(self, seed: int = 0, seen: int | None = None) -> tuple["Part", "Part"]:
         """The paper's habit, to compare with its numbers: train on every row, and score on 10 000 of them.
 
-        The released code scores on the first 10 000 training images in the shuffled order in which TensorFlow Datasets
-        had stored them. In the order of the grid the first 10 000 would have one floor hue on Shapes3D; here they are
-        the rows that `split` of the same seed holds out, so that the two ways can be compared on the same images.
+        The paper scores on the first 10 000 training images, in the shuffled order in which TensorFlow Datasets stores
+        them. In the order of the grid the first 10 000 of Shapes3D would have one floor hue; here they are the rows
+        that `split` of the same seed holds out, so that the two ways can be compared on the same images.
 
         Args:
             seed: which rows, at least 0.
@@ -181,14 +181,14 @@ class Dataset(abc.ABC):
         Raises:
             TypeError, ValueError: as `split`.
         """
-        return Part.without(self, np.zeros(0, np.int32)), Part.of(self, self._chosen(seed, seen), part="seen")
+        return Part.without(self, np.zeros(0, np.int32)), Part.of(self, self._chosen(seed, "seen", seen), part="seen")
 
-    def _chosen(self, seed: int, count: int | None) -> Int[np.ndarray, " m"]:
+    def _chosen(self, seed: int, argument: str, count: int | None) -> Int[np.ndarray, " m"]:
         """Different rows at random, so that each part of a split has some."""
         seed = check_count("seed", seed, 0, 2**63 - 1)
         if count is None:
             count = max(1, min(10_000, len(self) // 10))
-        count = check_count("held_out", count, 1, len(self) - 1)
+        count = check_count(argument, count, 1, len(self) - 1)
         return np.argsort(scramble(len(self), seed))[:count].astype(np.int32)
 
     def correlated(self, first: str, second: str, strength: float) -> "Dataset":

@@ -106,6 +106,8 @@ def test_the_paper_s_habit_scores_on_training_images(published):
     assert bool(train.holds(jnp.arange(48)).all())
     held_out = ds.split(held_out=12)[1]
     np.testing.assert_array_equal(seen.take(np.arange(12))[0], held_out.take(np.arange(12))[0])
+    with pytest.raises(ValueError, match="seen must be at most 47, got 48"):
+        ds.paper_split(seen=48)
     drawn = np.asarray(train.sample(jax.random.key(0), 2000)[1])
     assert len({tuple(row) for row in drawn.tolist()}) == 48
 

@@ -1,10 +1,12 @@
 """Preparing: stopped at any moment and gone on, on full disks, by two processes at once, and verified later."""
 
+import gc
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import weakref
 from pathlib import Path
 
 import interrupted
@@ -13,6 +15,7 @@ from tiny_archives import is_right, tiny
 from tiny_server import serving, slow, whole
 
 from tripod_lite.datasets import rows_on_disk
+from tripod_lite.datasets.real import archives
 from tripod_lite.datasets.real import download as downloading
 from tripod_lite.datasets.real import prepare as preparing
 from tripod_lite.datasets.real.prepare import cache_dir, prepare
@@ -216,6 +219,23 @@ def test_sizes_are_prepared_side_by_side_from_one_download(prepared, small, serv
     images = prepare(small.at(), 16, data_dir=prepared.parent, progress=False).images
     assert images.shape == (48, 16, 16, 3) and not server.asked
     is_right(again(prepared, small), small)
+
+
+def test_memory_holds_one_part(tmp_path, small, server, monkeypatch):
+    """TensorFlow Datasets keeps its builders; the pictures of earlier parts must be gone."""
+    monkeypatch.setattr(preparing, "PART", 8)
+    original, earlier, alive = preparing.prepare_rows, [], []
+
+    def watched(builder):
+        gc.collect()
+        alive.append(sum(picture() is not None for picture in earlier))
+        earlier.extend(weakref.ref(picture) for picture, _ in builder._examples)
+        return original(builder)
+
+    monkeypatch.setattr(preparing, "prepare_rows", watched)
+    monkeypatch.setattr(archives, "BLOCK", 8)
+    prepare(small.at(f"{server.url}/file"), 64, data_dir=tmp_path, progress=False)
+    assert len(earlier) == 48 and max(alive) <= 1  # the generator holds the last one that it gave
 
 
 def test_a_progress_bar_counts_images(tmp_path, small, server, capsys):

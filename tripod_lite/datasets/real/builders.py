@@ -68,7 +68,9 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return {"train": self._generate_examples()}
 
     def _generate_examples(self) -> Iterator[tuple[int, Example]]:
-        for row, (picture, factors) in enumerate(self._examples):
+        # TFDS keeps every builder until the process ends, in caches of its methods; so the pictures are let go here.
+        examples, self._examples = self._examples, ()
+        for row, (picture, factors) in enumerate(examples):
             yield row, {"image": picture if isinstance(picture, bytes) else as_png(picture), "factors": factors}
 
 
