@@ -222,20 +222,22 @@ def test_sizes_are_prepared_side_by_side_from_one_download(prepared, small, serv
 
 
 def test_memory_holds_one_part(tmp_path, small, server, monkeypatch):
-    """TensorFlow Datasets keeps its builders; the pictures of earlier parts must be gone."""
+    """Of earlier parts neither the pictures are kept, nor what TensorFlow Datasets knows of them."""
     monkeypatch.setattr(preparing, "PART", 8)
-    original, earlier, alive = preparing.prepare_rows, [], []
+    original, builders, earlier, alive = preparing.prepare_rows, [], [], []
 
     def watched(builder):
-        gc.collect()
         alive.append(sum(picture() is not None for picture in earlier))
         earlier.extend(weakref.ref(picture) for picture, _ in builder._examples)
+        builders.append(weakref.ref(builder))
         return original(builder)
 
     monkeypatch.setattr(preparing, "prepare_rows", watched)
     monkeypatch.setattr(archives, "BLOCK", 8)
     prepare(small.at(f"{server.url}/file"), 64, data_dir=tmp_path, progress=False)
     assert len(earlier) == 48 and max(alive) <= 1  # the generator holds the last one that it gave
+    gc.collect()
+    assert len(builders) == 6 and not any(builder() for builder in builders)
 
 
 def test_a_progress_bar_counts_images(tmp_path, small, server, capsys):

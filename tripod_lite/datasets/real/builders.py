@@ -7,6 +7,7 @@ need no encoding, in `array_record` files, which are read without TensorFlow.
 
 import contextlib
 import errno
+import functools
 import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -50,6 +51,11 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         self._source, self._examples = source, examples
         super().__init__(data_dir=data_dir, file_format="array_record")
 
+    @functools.cached_property
+    def info(self) -> tfds.core.DatasetInfo:
+        """What TFDS knows of the data set; TFDS's own cache of it would keep every builder until the process ends."""
+        return self._info()
+
     def _info(self) -> tfds.core.DatasetInfo:
         size = self._source.picture_size
         features = {
@@ -68,8 +74,7 @@ class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return {"train": self._generate_examples()}
 
     def _generate_examples(self) -> Iterator[tuple[int, Example]]:
-        # TFDS keeps every builder until the process ends, in caches of its methods; so the pictures are let go here.
-        examples, self._examples = self._examples, ()
+        examples, self._examples = self._examples, ()  # let go of, whoever still has the builder
         for row, (picture, factors) in enumerate(examples):
             yield row, {"image": picture if isinstance(picture, bytes) else as_png(picture), "factors": factors}
 
