@@ -5,6 +5,7 @@ import copy
 import itertools
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from typing import ClassVar
 
 import jax
@@ -115,7 +116,7 @@ class Dataset(abc.ABC):
             ValueError: n below 1.
         """
         n = check_count("n", n, 1)
-        return self.fetch(jax.random.randint(key, (n,), 0, len(self), jnp.int32))
+        return self.fetch(_draw(key, n, len(self)))
 
     def batches(self, key: Array, n: int, start: int = 0) -> Iterator[Images]:
         """Batches of images without end: number i is `sample(jax.random.fold_in(key, i), n)[0]`.
@@ -239,6 +240,17 @@ class Dataset(abc.ABC):
         return self.fetch(rows)[1]
 
 
+@partial(jax.jit, static_argnames=("n", "below"))
+def _draw(key: Array, n: int, below: int) -> Int[Array, " n"]:
+    return jax.random.randint(key, (n,), 0, below, jnp.int32)
+
+
+@jax.jit
+def _step_over(listed: Int[Array, " m"], rows: Int[Array, " n"]) -> Int[Array, " n"]:
+    """See `Part.without`."""
+    return rows + jnp.searchsorted(listed, rows, side="right").astype(rows.dtype)
+
+
 def _sample(ds: Dataset, key: Array, i: int | Int[Array, ""], n: int) -> Images:
     return ds.sample(jax.random.fold_in(key, i), n)[0]
 
@@ -304,7 +316,7 @@ class Part(Dataset):
         """Which rows of the whole these rows of the part are."""
         if self.part != "train":
             return self._rows[rows]
-        return rows + jnp.searchsorted(self._rows, rows, side="right").astype(rows.dtype)
+        return _step_over(self._rows, rows)
 
     def left_out(self) -> Int[Array, " m"]:
         """Of a training part, the rows of the whole that it does not have, in ascending order."""

@@ -60,12 +60,12 @@ class Real(Dataset):
         """See `Dataset.fetch`. From a memory map, a jitted function asks the host."""
         shape = (len(rows), *self.image_shape)
         if self.on_device:
-            images = gather_rows(self._images, rows, self._mesh).reshape(shape)
-        elif isinstance(rows, jax.core.Tracer):
+            return gather_rows(self._images, rows, self._mesh).reshape(shape), self._factors[rows]
+        if isinstance(rows, jax.core.Tracer):
             images = jax.pure_callback(self._read, jax.ShapeDtypeStruct(shape, jnp.uint8), rows)
-        else:
-            images = jnp.asarray(self._read(rows))
-        return images, self._factors[rows]
+            return images, self._factors[rows]
+        rows = np.asarray(rows)
+        return jax.device_put(self._read(rows)), jax.device_put(self.prepared.factors[rows])
 
     def factors_of(self, rows: Int[Array, " n"]) -> Factors:
         """See `Dataset.factors_of`."""
