@@ -11,7 +11,8 @@ batches from the device come at a third of NumPy's rate (where the device is a C
 dispatch comes on top), by Grain at half of it, and from the memory map without reading ahead at a third.
 
 The first run found the memory growing by all images, since TensorFlow Datasets kept what it had prepared; now it does
-not. Grain came at a fifth of NumPy's rate: on a CPU too, what was gathered is copied once more to become a JAX array.
+not. Grain came at a fifth of NumPy's rate, and at two fifths when one copy less was made; another one remains, since
+what was gathered is copied to become a JAX array, on a CPU too.
 """
 
 import argparse
