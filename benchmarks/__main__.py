@@ -1,9 +1,9 @@
-"""`python -m benchmarks [training|metrics|scenes] [options]`; without a name, training. `--help` after a name helps."""
+"""`python -m benchmarks [training|metrics|scenes|data|kills] [options]`; without a name, training. `--help` after a name helps."""
 
 import importlib
 import sys
 
-NAMES = ("training", "metrics", "scenes")
+NAMES = ("training", "metrics", "scenes", "data", "kills")
 
 
 def main(arguments: list[str]) -> int:

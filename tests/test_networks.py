@@ -90,7 +90,7 @@ def test_doubled_conv_is_the_convolution_of_the_doubled_picture(b, rows, columns
 
 
 def test_doubled_conv_keeps_half_precision():
-    conv = conv3x3(2, 3, nnx.Rngs(0))
+    conv = conv3x3(2, 3, None, nnx.Rngs(0))
     half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), nnx.state(conv))
     nnx.update(conv, half)
     assert doubled_conv(conv, jnp.ones((1, 4, 4, 2), jnp.bfloat16)).dtype == jnp.bfloat16
