@@ -1,4 +1,7 @@
-"""`python -m benchmarks [training|metrics|scenes|data|kills] [options]`; without a name, training. `--help` after a name helps."""
+"""`python -m benchmarks [NAME] [options]`, NAME being training (or nothing), metrics, scenes, data or kills.
+
+For the options: `python -m benchmarks NAME --help`.
+"""
 
 import importlib
 import sys
