@@ -1,9 +1,12 @@
-"""`python -m benchmarks [training|metrics|scenes] [options]`; without a name, training. `--help` after a name helps."""
+"""`python -m benchmarks [NAME] [options]`, NAME being training (or nothing), metrics, scenes, data or kills.
+
+For the options: `python -m benchmarks NAME --help`.
+"""
 
 import importlib
 import sys
 
-NAMES = ("training", "metrics", "scenes")
+NAMES = ("training", "metrics", "scenes", "data", "kills")
 
 
 def main(arguments: list[str]) -> int:

@@ -12,6 +12,7 @@ import pytest
 from flax import nnx
 
 import tripod_lite as tl
+from tripod_lite.datasets import Dataset
 
 CONFIG = tl.TripodConfig(
     n_z=3, image_size=16, size="tiny", batch_size=8, nhp_samples=2, learning_rate=1e-2, schedule="cosine"
@@ -45,13 +46,19 @@ def test_the_loss_falls_and_the_seed_decides(ds):
     assert not same(one, two)
 
 
-class Stop:
+class Stop(Dataset):
     """A data set whose batches end with Ctrl-C after some steps: the signal comes while the next batch is made."""
 
     def __init__(self, train, after):
-        self.train, self.left = train, after
-        self.image_size, self.image_shape, self.part = train.image_size, train.image_shape, train.part
-        self.identity, self.rows = train.identity, train.rows
+        self.train, self.left, self.name = train, after, train.name
+        self.factor_names, self.factor_sizes = train.factor_names, train.factor_sizes
+        self.image_size, self.part, self.identity = train.image_size, train.part, train.identity
+
+    def __len__(self):
+        return len(self.train)
+
+    def images(self, factors):
+        return self.train.images(factors)
 
     def fetch(self, rows):
         self.left -= 1

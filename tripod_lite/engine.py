@@ -139,30 +139,46 @@ class Engine:
 
 
 class Batches:
-    """The images of each step, drawn or gathered on the device: step i of a seed takes `ds.sample(fold_in(key, i), b)`.
+    """The images of each step: step i of a seed takes `ds.sample(fold_in(key, i), b)`.
+
+    They are drawn or gathered on the device, or, where the data set is not there, read ahead by the host.
 
     Args:
         ds: where they come from.
         engine: whose keys and devices they are for.
+        start: the first step.
     """
 
-    def __init__(self, ds: Dataset, engine: Engine):
-        self._ds, self._sharding = ds, engine.sharding
-        b, keys = engine.config.batch_size, engine.data_keys
+    def __init__(self, ds: Dataset, engine: Engine, start: int = 0):
+        self._ds, self._keys, self._sharding = ds, engine.data_keys, engine.sharding
+        self._stacked, b = engine.stacked, engine.config.batch_size
+        self._streams = []
+        if not ds.on_device and engine.sharding is None:
+            keys = self._keys if self._stacked else self._keys[None]
+            self._streams = [ds.batches(key, b, start) for key in keys]
 
-        def rows(steps: Int[Array, " n"]) -> Int[Array, "n ..."]:
+        @jax.jit
+        def rows(ds: Dataset, keys: PRNGKeyArray, steps: Int[Array, " n"]) -> Int[Array, "n ..."]:
             draw = lambda key, i: ds.rows(jax.random.fold_in(key, i), b)  # noqa: E731
             over_seeds = jax.vmap(draw, in_axes=(0, None)) if engine.stacked else draw
             return jax.vmap(over_seeds, in_axes=(None, 0))(keys, steps)
 
-        self._rows = jax.jit(rows)
+        self._rows = rows
 
     def rows(self, first: int, count: int) -> Int[Array, "n ..."]:
         """The rows of the data set in the batches of `count` steps, shape (count, b), or (count, seeds, b)."""
-        return self._rows(jnp.arange(first, first + count))
+        return self._rows(self._ds, self._keys, jnp.arange(first, first + count))
 
     def __call__(self, first: int, count: int) -> UInt8[Array, "n ..."]:
-        """The images of `count` steps: uint8 of shape (count, b, h, w, 3), or (count, seeds, b, h, w, 3)."""
+        """The images of `count` steps: uint8 of shape (count, b, h, w, 3), or (count, seeds, b, h, w, 3).
+
+        Args:
+            first: how many steps came before; the one at which the last call ended.
+            count: how many steps.
+        """
+        if self._streams:
+            each = [jnp.stack([next(stream) for stream in self._streams]) for _ in range(count)]
+            return jnp.stack(each) if self._stacked else jnp.concatenate(each)
         rows = self.rows(first, count)
         if self._sharding is not None:  # the columns of this process's devices
             mine, of = jax.process_index(), jax.process_count()

@@ -138,13 +138,13 @@ class Loop:
     def run(self, seeds: tuple[int, ...], folder: Path | None) -> list[Run]:
         """Train a model for each seed in one program."""
         engine = Engine(self.config, self.steps, seeds, self.devices)
-        batches = Batches(self.train, engine)
         store, done, histories, earlier = None, 0, [{} for _ in seeds], 0.0
         if folder is not None:
             numbers = {"seed": seeds[0]} if len(seeds) == 1 else {"seed": list(seeds)}
             store = Checkpoints(folder, self.config, data=self.train.identity(), steps=self.steps, **numbers)
             if (restored := store.restore(engine.state)) is not None:
                 done, engine.state, histories, earlier = restored
+        batches = Batches(self.train, engine, done)
         clock = time.perf_counter()
         unread: list[tuple[int, int, dict[str, jax.Array]]] = []  # (steps done, how many are summed, sums)
         logged = _last(histories[0], "step")

@@ -85,7 +85,7 @@ def test_parts_draw_the_whole_s_images(twin):
     ("arguments", "error", "message"),
     [
         (("shapes4d",), ValueError, "name must be one of .*shapes3d.*, got 'shapes4d'"),
-        (("shapes3d", "real"), ValueError, "source must be one of twin, got 'real'"),
+        (("shapes3d", "photo"), ValueError, "source must be one of twin, real, got 'photo'"),
         (("shapes3d", "twin", 7), ValueError, "image_size must be at least 8, got 7"),
         (("shapes3d", "twin", 32.0), TypeError, "image_size"),
         (("shapes3d", "twin", "32"), TypeError, "image_size"),

@@ -1,7 +1,12 @@
 """What every data set can do, and parts of data sets."""
 
 import abc
+import copy
+import itertools
 import zlib
+from collections.abc import Iterator
+from functools import partial
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -20,12 +25,17 @@ class Dataset(abc.ABC):
 
     A subclass says how many rows there are, what a row holds, and where to find given factors; the rest follows.
 
+    A data set is a JAX pytree, so that it can be an argument of a jitted function:
+    `jax.jit(lambda ds, key: ds.sample(key, 64))(ds, key)`. A function that closes over it works too, but then JAX
+    copies its arrays into the program, which is slow to compile and needs the memory again: not for large sets.
+
     Attributes:
         name: the data set's.
         factor_names: the factors' in storage order; () where none are known.
         factor_sizes: how many values each factor has.
         image_size: height and width in pixels.
-        part: "all", or which part of a split this is, "train" or "held_out".
+        part: "all", or which part of a split this is: "train", "held_out", or "seen" of `paper_split`.
+        on_device: whether `fetch` works on the accelerator alone; False where it reads from the host's memory or disk.
     """
 
     name: str
@@ -33,6 +43,14 @@ class Dataset(abc.ABC):
     factor_sizes: tuple[int, ...]
     image_size: int
     part: str = "all"
+    on_device: bool = True
+    _compiled: bool = False  # whether `sample` may be compiled as a whole, as lookups may; drawings change by a level
+    _arrays: ClassVar[tuple[str, ...]] = ()  # attributes that are arrays, or data sets that hold some
+
+    def __init_subclass__(cls) -> None:
+        """Make the class a pytree: the attributes in `_arrays` are its children, everything else is static."""
+        super().__init_subclass__()
+        jax.tree_util.register_pytree_node(cls, _children, _rebuilt)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -85,7 +103,7 @@ class Dataset(abc.ABC):
 
     def rows(self, key: Array, n: int) -> Int[Array, " n"]:
         """The numbers of the rows that `sample` takes."""
-        return jax.random.randint(key, (n,), 0, len(self), jnp.int32)
+        return _draw(key, n, len(self))
 
     def sample(self, key: Array, n: int) -> tuple[Images, Factors]:
         """Random rows, uniform and independent, with replacement; safe under `jax.jit` where n is static.
@@ -104,6 +122,35 @@ class Dataset(abc.ABC):
         n = check_count("n", n, 1)
         return self.fetch(self.rows(key, n))
 
+    def batches(self, key: Array, n: int, start: int = 0) -> Iterator[Images]:
+        """Batches of images without end: number i is `sample(jax.random.fold_in(key, i), n)[0]`.
+
+        Where the images are not on the accelerator, Grain reads the next batches while one is used. The batches are the
+        same, so a run can go on with another way of feeding.
+
+        Args:
+            key: a JAX random key.
+            n: images a batch.
+            start: the number of the first batch.
+
+        Yields:
+            uint8 images, shape (n, h, w, 3), on the accelerator.
+
+        Raises:
+            TypeError: n or start is not an integer.
+            ValueError: n below 1, start below 0.
+        """
+        n, start = check_count("n", n, 1), check_count("start", start, 0)
+
+        def batch(i: int) -> Images:
+            return (_sampled if self._compiled else _sample)(self, key, i, n)
+
+        if self.on_device:
+            return map(batch, itertools.count(start))
+        from tripod_lite.datasets.feeding import read_ahead
+
+        return read_ahead(batch, start)
+
     def split(self, seed: int = 0, held_out: int | None = None) -> tuple["Part", "Part"]:
         """Split the rows at random, the same way on every machine.
 
@@ -119,12 +166,35 @@ class Dataset(abc.ABC):
             TypeError: an argument that is not an integer.
             ValueError: a negative seed, or a held_out that leaves one of the parts empty.
         """
-        seed = check_count("seed", seed, 0, 2**63 - 1)
-        if held_out is None:
-            held_out = max(1, min(10_000, len(self) // 10))
-        held_out = check_count("held_out", held_out, 1, len(self) - 1)
-        rows = np.argsort(scramble(len(self), seed))[:held_out].astype(np.int32)
+        rows = self._chosen(seed, "held_out", held_out)
         return Part.without(self, rows), Part.of(self, rows)
+
+    def paper_split(self, seed: int = 0, seen: int | None = None) -> tuple["Part", "Part"]:
+        """The paper's habit, to compare with its numbers: train on every row, and score on 10 000 of them.
+
+        The paper scores on the first 10 000 training images, in the shuffled order in which TensorFlow Datasets stores
+        them. In the order of the grid the first 10 000 of Shapes3D would have one floor hue; here they are the rows
+        that `split` of the same seed holds out, so that the two ways can be compared on the same images.
+
+        Args:
+            seed: which rows, at least 0.
+            seen: how many; None: as `split`.
+
+        Returns:
+            (train, seen): every row in their order, part "train"; and a shuffled sample of the same rows, part "seen".
+
+        Raises:
+            TypeError, ValueError: as `split`.
+        """
+        return Part.without(self, np.zeros(0, np.int32)), Part.of(self, self._chosen(seed, "seen", seen), part="seen")
+
+    def _chosen(self, seed: int, argument: str, count: int | None) -> Int[np.ndarray, " m"]:
+        """Different rows at random, so that each part of a split has some."""
+        seed = check_count("seed", seed, 0, 2**63 - 1)
+        if count is None:
+            count = max(1, min(10_000, len(self) // 10))
+        count = check_count(argument, count, 1, len(self) - 1)
+        return np.argsort(scramble(len(self), seed))[:count].astype(np.int32)
 
     def correlated(self, first: str, second: str, strength: float) -> "Dataset":
         """The same rows, sampled with two factors tied; see `Correlated` for what is tied and what it raises.
@@ -174,20 +244,60 @@ class Dataset(abc.ABC):
         return self.fetch(rows)[1]
 
 
+@partial(jax.jit, static_argnames=("n", "below"))
+def _draw(key: Array, n: int, below: int) -> Int[Array, " n"]:
+    return jax.random.randint(key, (n,), 0, below, jnp.int32)
+
+
+@jax.jit
+def _step_over(listed: Int[Array, " m"], rows: Int[Array, " n"]) -> Int[Array, " n"]:
+    """See `Part.without`."""
+    return rows + jnp.searchsorted(listed, rows, side="right").astype(rows.dtype)
+
+
+def _sample(ds: Dataset, key: Array, i: int | Int[Array, ""], n: int) -> Images:
+    return ds.sample(jax.random.fold_in(key, i), n)[0]
+
+
+_sampled = jax.jit(_sample, static_argnames="n")
+
+
+def _children(ds: Dataset) -> tuple[tuple, Dataset]:
+    """The arrays of a data set, and the data set without them; this one is made once, since JAX compares it."""
+    if "_static" not in ds.__dict__:
+        static = copy.copy(ds)
+        for name in ds._arrays:
+            setattr(static, name, None)
+        static._static = static
+        ds._static = static
+    return tuple(getattr(ds, name) for name in ds._arrays), ds._static
+
+
+def _rebuilt(static: Dataset, children: tuple) -> Dataset:
+    """The inverse of `_children`."""
+    ds = copy.copy(static)
+    for name, child in zip(static._arrays, children, strict=True):
+        setattr(ds, name, child)
+    return ds
+
+
 class Part(Dataset):
     """Some rows of a data set: those listed, or all but those listed."""
+
+    _arrays = ("whole", "_rows")
 
     def __init__(self, whole: Dataset, rows: Int[np.ndarray, " m"], *, part: str) -> None:
         """Use `of` or `without`."""
         self.whole, self.part = whole, part
         self.name, self.image_size = whole.name, whole.image_size
         self.factor_names, self.factor_sizes = whole.factor_names, whole.factor_sizes
+        self.on_device, self._compiled = whole.on_device, whole._compiled
         self._rows = jnp.asarray(rows)
 
     @classmethod
-    def of(cls, whole: Dataset, rows: Int[np.ndarray, " m"]) -> "Part":
-        """The held-out part: the listed rows, in the order of the list."""
-        return cls(whole, rows, part="held_out")
+    def of(cls, whole: Dataset, rows: Int[np.ndarray, " m"], *, part: str = "held_out") -> "Part":
+        """The listed rows, in the order of the list: what is held out, or another part that is not "train"."""
+        return cls(whole, rows, part=part)
 
     @classmethod
     def without(cls, whole: Dataset, rows: Int[np.ndarray, " m"]) -> "Part":
@@ -199,7 +309,7 @@ class Part(Dataset):
         return cls(whole, np.sort(rows) - np.arange(len(rows), dtype=rows.dtype), part="train")
 
     def __len__(self) -> int:
-        return len(self._rows) if self.part == "held_out" else len(self.whole) - len(self._rows)
+        return len(self.whole) - len(self._rows) if self.part == "train" else len(self._rows)
 
     def identity(self) -> dict[str, object]:
         """See `Dataset.identity`; of the rows, a checksum."""
@@ -208,9 +318,9 @@ class Part(Dataset):
 
     def rows_in_whole(self, rows: Int[Array, " n"]) -> Int[Array, " n"]:
         """Which rows of the whole these rows of the part are."""
-        if self.part == "held_out":
+        if self.part != "train":
             return self._rows[rows]
-        return rows + jnp.searchsorted(self._rows, rows, side="right").astype(rows.dtype)
+        return _step_over(self._rows, rows)
 
     def left_out(self) -> Int[Array, " m"]:
         """Of a training part, the rows of the whole that it does not have, in ascending order."""
@@ -218,9 +328,11 @@ class Part(Dataset):
 
     def holds(self, rows: Int[Array, " n"]) -> Bool[Array, " n"]:
         """Which of these rows of the whole are rows of the part."""
-        listed = jnp.sort(self._rows) if self.part == "held_out" else self.left_out()
+        listed = self.left_out() if self.part == "train" else jnp.sort(self._rows)
+        if not len(listed):
+            return jnp.ones(rows.shape, bool)
         place = jnp.minimum(jnp.searchsorted(listed, rows), len(listed) - 1)
-        return (listed[place] == rows) == (self.part == "held_out")
+        return (listed[place] == rows) == (self.part != "train")
 
     def fetch(self, rows: Int[Array, " n"]) -> tuple[Images, Factors]:
         """See `Dataset.fetch`."""

@@ -24,6 +24,8 @@ class Correlated(Dataset):
     model.
     """
 
+    _arrays = ("base", "_left_out")
+
     def __init__(self, base: Dataset, first: str, second: str, strength: float) -> None:
         """Tie `second` to `first`.
 

@@ -23,6 +23,9 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".
 class ArrayDataset(Dataset):
     """Images held in memory, on the accelerator where there is one; `from_images` makes it."""
 
+    _compiled = True
+    _arrays = ("_images", "_factors")
+
     def __init__(
         self,
         images: UInt8[np.ndarray, "n h h 3"],

@@ -11,6 +11,7 @@ from jaxtyping import UInt8
 from tripod_lite.checks import check_count
 from tripod_lite.datasets.base import Dataset
 from tripod_lite.datasets.correlated import Correlated
+from tripod_lite.datasets.rows_on_disk import RowWriter, note_of
 
 
 def materialize(
@@ -46,23 +47,13 @@ def materialize(
     wanted = {"identity": identity, "version": version("tripod-lite")}
     written = _written(folder, files, wanted)
     if written < len(ds):
-        folder.mkdir(parents=True, exist_ok=True)
-        if not written:  # first of all, so that the next call knows whose files these are
-            _note(folder / "dataset.json", wanted, 0)
-        shapes = {"images": (len(ds), *ds.image_shape), "factors": (len(ds), len(ds.factor_names))}
-        types = {"images": np.uint8, "factors": np.int32}
-        mode = "r+" if written else "w+"
-        maps = {
-            name: np.lib.format.open_memmap(file, mode, dtype=types[name], shape=shapes[name])
-            for name, file in files.items()
-        }
-        _write(ds, maps, folder / "dataset.json", wanted, written, chunk, progress)
+        _write(ds, folder, wanted, written, chunk, progress)
     return np.load(files["images"], mmap_mode="r")
 
 
 def _written(folder: Path, files: dict[str, Path], wanted: dict[str, object]) -> int:
     """How many rows the folder holds; raise where it holds another data set or files that are not ours."""
-    note = folder / "dataset.json"
+    note = note_of(folder)
     if not note.is_file():
         if folder.exists() and (not folder.is_dir() or any(file.exists() for file in files.values())):
             raise ValueError(f"path must be a new folder or one that materialize made, got {folder}")
@@ -80,33 +71,18 @@ def _written(folder: Path, files: dict[str, Path], wanted: dict[str, object]) ->
     return written
 
 
-def _write(
-    ds: Dataset,
-    maps: dict[str, np.memmap],
-    note: Path,
-    wanted: dict[str, object],
-    written: int,
-    chunk: int,
-    progress: bool,
-) -> None:
-    """Write the rows from number `written` on; the note counts only what is on the disk."""
+def _write(ds: Dataset, folder: Path, wanted: dict[str, object], written: int, chunk: int, progress: bool) -> None:
+    """Write the rows from number `written` on."""
     from tqdm.auto import tqdm
 
-    with tqdm(total=len(ds), initial=written, unit="image", disable=not progress) as bar:
-        while written < len(ds):
-            rows = jnp.arange(written, min(written + chunk, len(ds)), dtype=jnp.int32)
+    arrays = {
+        "images": ((len(ds), *ds.image_shape), np.dtype(np.uint8)),
+        "factors": ((len(ds), len(ds.factor_names)), np.dtype(np.int32)),
+    }
+    bar = tqdm(total=len(ds), initial=written, unit="image", disable=not progress)
+    with bar, RowWriter(folder, arrays, wanted, written) as writer:
+        while writer.written < len(ds):
+            rows = jnp.arange(writer.written, min(writer.written + chunk, len(ds)), dtype=jnp.int32)
             images, factors = ds.fetch(rows)
-            end = written + len(rows)
-            maps["images"][written:end], maps["factors"][written:end] = images, factors
-            for array in maps.values():
-                array.flush()
-            bar.update(end - written)
-            written = end
-            _note(note, wanted, written)
-
-
-def _note(file: Path, wanted: dict[str, object], written: int) -> None:
-    """Replace the note by a draft, so that an interrupt leaves a whole one."""
-    draft = file.with_suffix(".tmp")
-    draft.write_text(json.dumps(wanted | {"written": written}, indent=1), encoding="utf-8")
-    draft.replace(file)
+            writer.append(images=np.asarray(images), factors=np.asarray(factors))
+            bar.update(len(rows))
