@@ -104,7 +104,7 @@ class Kills:
         return self.work / "first", seconds
 
     def disturbed_run(self, reference: Path, seconds: float) -> float:
-        """A run that is killed until it comes to its end, at moments up to `seconds`; returns those for the next run."""
+        """A run that is killed, at moments up to `seconds`, until it comes to its end; returns those of the next."""
         folder = self.work / f"run{len(self.runs)}"
         killed, problem = 0, None
         clock = time.perf_counter()
