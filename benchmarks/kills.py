@@ -103,10 +103,11 @@ class Kills:
             raise SystemExit("two undisturbed runs differ: there is nothing to compare with")
         return self.work / "first", seconds
 
-    def disturbed_run(self, reference: Path, seconds: float) -> None:
-        """A run that is killed until it comes to its end."""
+    def disturbed_run(self, reference: Path, seconds: float) -> float:
+        """A run that is killed, at moments up to `seconds`, until it comes to its end; returns those of the next."""
         folder = self.work / f"run{len(self.runs)}"
         killed, problem = 0, None
+        clock = time.perf_counter()
         while True:
             before = _newest(folder)
             process = self.start(folder)
@@ -126,7 +127,12 @@ class Kills:
                     hit = "while one was written"
                 self.kills.append({"run": len(self.runs), "after": round(moment, 2), "saved": saved, "hit": hit})
                 killed += 1
+                if saved == before:
+                    seconds *= 1.05  # a machine that has become busy must come to training all the same
                 continue
+            except BaseException:  # Ctrl-C
+                process.kill()
+                raise
             if code:
                 problem = f"exit code {code}"
             break
@@ -138,6 +144,7 @@ class Kills:
         self.runs.append({"kills": killed, "outcome": problem or "identical"})
         if problem:
             print(f"run {len(self.runs) - 1}: {problem}\n{said}", flush=True)
+        return seconds if killed else time.perf_counter() - clock
 
     def record(self, seconds: float) -> dict[str, Any]:
         """What is written."""
@@ -179,7 +186,7 @@ def main(arguments: list[str]) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.kills", description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=100, help="how many in all")
-    parser.add_argument("--steps", type=int, default=400, help="optimization steps of a run")
+    parser.add_argument("--steps", type=int, default=800, help="optimization steps of a run")
     parser.add_argument("--every", type=int, default=5, help="steps between checkpoints")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--plain", action="store_true", help="train without penalties, which compiles sooner")
@@ -198,9 +205,10 @@ def main(arguments: list[str]) -> None:
         bench = Kills(Path(work), kills=args.kills, seed=args.seed, **setting)
         reference, seconds = bench.reference()
         record = bench.record(seconds)
+        now = seconds  # what a run takes at present: the machine may have other work at times
         out = args.out or ROOT / "data" / "benchmarks" / f"kills-{record['environment']['backend']}.json"
         while len(bench.kills) < args.kills or not bench.runs:
-            bench.disturbed_run(reference, seconds)
+            now = bench.disturbed_run(reference, now)
             record = bench.record(seconds)
             write_text(out, _text(record))
             print(f"{record['kills']} kills, {record['identical']} of {record['runs']} runs identical", flush=True)
