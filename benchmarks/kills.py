@@ -109,7 +109,7 @@ class Kills:
         killed, problem = 0, None
         clock = time.perf_counter()
         while True:
-            before = _newest(folder)
+            before, left = _newest(folder), _writing(folder)
             process = self.start(folder)
             spare = len(self.kills) >= self.wanted
             moment = LIMIT if spare else float(self.rng.uniform(0, seconds))
@@ -123,7 +123,7 @@ class Kills:
                     break
                 saved = _newest(folder)
                 hit = "before a new checkpoint" if saved == before else "between checkpoints"
-                if (folder / "checkpoints" / "saving").exists():
+                if _writing(folder) not in (None, left):
                     hit = "while one was written"
                 self.kills.append({"run": len(self.runs), "after": round(moment, 2), "saved": saved, "hit": hit})
                 killed += 1
@@ -165,6 +165,12 @@ class Kills:
             "outcomes": self.runs,
             "moments": self.kills,
         }
+
+
+def _writing(folder: Path) -> int | None:
+    """Tells the folder in which a checkpoint is being written from one that an earlier kill left."""
+    saving = folder / "checkpoints" / "saving"
+    return saving.stat().st_ino if saving.exists() else None
 
 
 def _newest(folder: Path) -> int:

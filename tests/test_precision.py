@@ -113,8 +113,9 @@ class Device:
         (Device("gpu", "7.5"), "float32"),
         (Device("gpu", "8.0"), "bfloat16"),
         (Device("gpu", "9.0"), "bfloat16"),
+        (Device("gpu", "gfx90a"), "float32"),
     ],
-    ids=["CPU", "TPU", "T4", "A100", "H100"],
+    ids=["CPU", "TPU", "T4", "A100", "H100", "MI250"],
 )
 def test_the_device_decides_where_the_user_does_not(device, expected, monkeypatch):
     monkeypatch.setattr(precision.jax, "devices", lambda: [device])

@@ -12,7 +12,9 @@ import pytest
 from flax import nnx
 
 import tripod_lite as tl
+from tripod_lite import engine
 from tripod_lite.datasets import Dataset
+from tripod_lite.progress import Progress
 
 CONFIG = tl.TripodConfig(
     n_z=3, image_size=16, size="tiny", batch_size=8, nhp_samples=2, learning_rate=1e-2, schedule="cosine"
@@ -84,6 +86,51 @@ def test_an_interrupted_run_resumes_to_the_same_result(ds, tmp_path, capsys):
     assert same(whole, again)
 
 
+def test_an_interrupt_after_a_step_keeps_what_was_not_yet_read(ds, tmp_path, monkeypatch):
+    update = Progress.update
+
+    def interrupting(self, done, latest):
+        update(self, done, latest)
+        if done == 5:  # steps 3 and 4 are summed, but may still be computed
+            signal.raise_signal(signal.SIGINT)
+
+    whole = tl.fit(ds, PLAIN, steps=9, progress=False, log_every=2)
+    monkeypatch.setattr(Progress, "update", interrupting)
+    with pytest.warns(UserWarning, match="interrupted after 5 of 9 steps"):
+        part = tl.fit(ds, PLAIN, steps=9, checkpoint_dir=tmp_path, progress=False, log_every=2)
+    assert part.history["step"].tolist() == [2, 4]
+    monkeypatch.undo()
+    resumed = tl.fit(ds, PLAIN, steps=9, checkpoint_dir=tmp_path, progress=False, log_every=2)
+    for name, values in whole.history.items():
+        np.testing.assert_array_equal(resumed.history[name], values)
+
+
+def test_as_on_accelerators_many_steps_a_call_and_seeds_at_once(ds, tmp_path, monkeypatch):
+    alone = [tl.fit(ds, PLAIN, steps=10, seed=seed, progress=False, log_every=3) for seed in (4, 1)]
+    monkeypatch.setattr(jax, "default_backend", lambda: "an accelerator")
+    monkeypatch.setattr(engine, "CHUNK", 4)
+    settings = {"steps": 10, "seeds": (4, 1), "progress": False, "log_every": 3}
+    whole = tl.fit(ds, PLAIN, **settings)
+    with monkeypatch.context() as patch:
+        update = Progress.update
+
+        def interrupting(self, done, latest):
+            update(self, done, latest)
+            if done == 6:
+                signal.raise_signal(signal.SIGINT)
+
+        patch.setattr(Progress, "update", interrupting)
+        with pytest.warns(UserWarning, match="interrupted after 6 of 10 steps"):
+            tl.fit(ds, PLAIN, checkpoint_dir=tmp_path, checkpoint_every=5, **settings)
+    resumed = tl.fit(ds, PLAIN, checkpoint_dir=tmp_path, checkpoint_every=5, **settings)
+    for one, many, again in zip(alone, whole, resumed, strict=True):
+        assert same(many, again) and many.steps == 10
+        assert many.history["step"].tolist() == [3, 6, 9, 10]
+        for name, values in one.history.items():
+            np.testing.assert_array_equal(again.history[name], many.history[name])
+            np.testing.assert_allclose(many.history[name], values, rtol=1e-4)
+
+
 def test_a_second_interrupt_is_not_kept(ds):
     class Impatient(Stop):
         def fetch(self, rows):
@@ -111,7 +158,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(ds, tmp_path, monkeypatch):
     monkeypatch.setattr(tl.Tripod, "loss", breaks)
     config = PLAIN.replace(penalty_schedule="cosine")
     message = (
-        r"not finite in step 7 of 10; the last good checkpoint is that of step 4, in .*; "
+        r"not finite in step 7 of 10, seed 0; the last good checkpoint is that of step 4, in .*; "
         r"a lower learning_rate may help\. The batch has rows (\[.*\])"
     )
     with pytest.raises(FloatingPointError, match=message) as error:

@@ -62,17 +62,17 @@ class TripodConfig:
         lambda_nhp: weight of leg 3, the normalized Hessian penalty; 0 switches it off.
         probes: k, probes a sample and kind in leg 3.
         nhp_method: "forward" (exact) or "finite" (differences, as released).
-        nhp_design: how the probes are drawn, "independent" (as released) or "crossed" (this project's: less noise for
-            its time); see `normalized_hessian_penalty`.
+        nhp_design: how the probes are drawn, "independent" (as released) or "crossed" (this project's: less noise an
+            image, at more cost); see `normalized_hessian_penalty`.
         nhp_samples: how many images of each batch leg 3 sees; None: all, as released.
         batch_size: images a step.
-        optimizer: "adam" (as released) or "muon"; see `training.optimizer`.
+        optimizer: "adam" (as released) or "muon"; see `optimizers.optimizer`.
         learning_rate: the optimizer's, the peak where a schedule is on.
         schedule: of the learning rate, "constant" (as released) or "cosine" (a linear warm-up over 1/50 of the steps,
             then a cosine to zero).
         penalty_schedule: of both λ, "constant" (as released) or "cosine" (from their full values to zero).
-        precision: of the convolutions, "float32" or "bfloat16". "auto" becomes one of them at construction: bfloat16 on
-            TPUs and on GPUs that have it, else float32.
+        precision: of the convolutions, "float32" or "bfloat16". "auto" becomes one of them at construction, which asks
+            JAX for its devices: bfloat16 on TPUs and on NVIDIA's GPUs that have it, else float32.
 
     Raises:
         TypeError, ValueError: at construction, naming the argument.
@@ -175,8 +175,8 @@ def noted_fields(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 # Found on the Shapes3D twin; the released λ go with the released estimator and 250 000 steps. Four probes on four
-# images cost what two on eight do, and give a far steadier ratio. Muon gets as far as Adam in half the steps. The λ are
-# strong while latents divide the sources among them, then fade.
+# images cost little more than two on eight, and give a far steadier ratio. Muon gets as far as Adam in half the steps.
+# The λ are strong while latents divide the sources among them, then fade.
 TINY = {
     "image_size": 32,
     "estimator": "leave_one_out",

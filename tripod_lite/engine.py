@@ -95,8 +95,9 @@ class Engine:
             return jax.lax.fori_loop(0, count, lambda j, s: step(s, images[j], probe_keys, first + j), state)
 
         self.chunk = 1 if jax.default_backend() == "cpu" else CHUNK
-        self._run = jax.jit(run, donate_argnums=0)
-        self._step = jax.jit(lambda state, images, *rest: step(state, images[0], *rest), donate_argnums=0)
+        placed = {} if self.sharding is None else {"out_shardings": self._everywhere()}
+        self._run = jax.jit(run, donate_argnums=0, **placed)
+        self._step = jax.jit(lambda state, images, *rest: step(state, images[0], *rest), donate_argnums=0, **placed)
 
     def advance(self, images: UInt8[Array, "n ..."], first: int) -> None:
         """Do n steps, the first of which has number `first`.
@@ -117,8 +118,10 @@ class Engine:
         """The state on the devices, all of it on each."""
         if self.sharding is None:
             return state
-        everywhere = NamedSharding(self.sharding.mesh, PartitionSpec())
-        return jax.jit(lambda leaves: leaves, out_shardings=everywhere)(jax.device_get(state))
+        return jax.jit(lambda leaves: leaves, out_shardings=self._everywhere())(jax.device_get(state))
+
+    def _everywhere(self) -> NamedSharding:
+        return NamedSharding(self.sharding.mesh, PartitionSpec())
 
     def take_sums(self) -> dict[str, Array]:
         """The sums since the last call, still on the device; they start anew."""
@@ -126,10 +129,10 @@ class Engine:
         self.state = self.state | {"sums": jax.tree.map(jnp.zeros_like, sums)}
         return sums
 
-    def first_bad_step(self) -> int | None:
-        """The first step of any seed that was not finite; waits for the device."""
-        bad = np.asarray(self.state["bad"])
-        return int(bad[bad >= 0].min()) if (bad >= 0).any() else None
+    def first_bad_step(self) -> tuple[int, int] | None:
+        """The first step that was not finite and the place of its seed, or None; waits for the device."""
+        bad = np.asarray(self.state["bad"]).reshape(-1)
+        return min(((int(step), k) for k, step in enumerate(bad) if step >= 0), default=None)
 
     def models(self) -> list[Tripod]:
         """The models as they are now, one a seed, on the default device."""
@@ -141,7 +144,8 @@ class Engine:
 class Batches:
     """The images of each step: step i of a seed takes `ds.sample(fold_in(key, i), b)`.
 
-    They are drawn or gathered on the device, or, where the data set is not there, read ahead by the host.
+    They are drawn or gathered on the device, or, where the data set is not there, read by the host: ahead for one
+    device, when they are asked for where several share a batch.
 
     Args:
         ds: where they come from.
@@ -189,6 +193,8 @@ class Batches:
 
 def _batch_sharding(batch_size: int, devices: Sequence[jax.Device] | None, axis: int) -> NamedSharding | None:
     """How images with their batch on `axis` lie on the devices; None: on the default one."""
+    if devices is not None and jax.process_count() > 1:
+        raise ValueError("devices must be None in a run of several processes, which takes the devices of all")
     chosen = jax.devices() if devices is None else list(devices)
     if devices is not None and (not chosen or batch_size % len(chosen)):
         raise ValueError(

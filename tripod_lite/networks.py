@@ -79,7 +79,7 @@ def instance_norm(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
 
 
 def _normalized(x: Float[Array, "b h w c"], epsilon: float = 1e-5) -> tuple[Array, Array]:
-    """Y = r (x - mean x), and r, the reciprocal of the standard deviation."""
+    """The normalized y = r (x - mean x), and r, the reciprocal of the standard deviation."""
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     centered = x - jnp.mean(x, axis=(1, 2), keepdims=True)
     r = jax.lax.rsqrt(jnp.mean(jnp.square(centered), axis=(1, 2), keepdims=True) + epsilon)
@@ -88,7 +88,7 @@ def _normalized(x: Float[Array, "b h w c"], epsilon: float = 1e-5) -> tuple[Arra
 
 @instance_norm.defjvp
 def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    """Dy = r (dx - mean dx - y mean(y dx)): one pass over dx for both means, where the chain rule takes two."""
+    """The tangent dy = r (dx - mean dx - y mean(y dx)): one pass over dx for both means, not the chain rule's two."""
     y, r = _normalized(*primals)
     dx = tangents[0].astype(y.dtype)
     mean, along = (jnp.mean(each, axis=(1, 2), keepdims=True) for each in (dx, y * dx))

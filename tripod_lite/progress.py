@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+import jax
+
 
 class Progress:
     """A progress bar, or a line now and then where there is neither terminal nor notebook.
@@ -23,6 +25,8 @@ class Progress:
     def __init__(self, done: int, steps: int, wanted: bool | int, note: str):
         self._start, self._done, self._steps, self._clock = done, done, steps, time.perf_counter()
         self._bar, self._every = None, 0
+        if jax.process_index():
+            return  # the first of several processes speaks for all
         if wanted is True and (sys.stderr.isatty() or "ipykernel" in sys.modules):
             from tqdm.auto import tqdm
 
@@ -59,9 +63,10 @@ class Progress:
 def deferred_interrupt() -> Iterator[Callable[[], bool]]:
     """Keep Ctrl-C (a notebook's stop button) until it is asked for: yields a function that says whether it came.
 
-    A second one is not kept. Outside of the main thread, which alone gets signals, nothing is deferred.
+    A second one is not kept. Nothing is deferred outside of the main thread, which alone gets signals, nor where
+    several processes train together: one that left the loop would leave the others waiting.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread() or jax.process_count() > 1:
         yield lambda: False
         return
     came = False

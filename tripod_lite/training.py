@@ -67,12 +67,14 @@ def fit(
         checkpoint_every: steps between checkpoints; one more is saved at the end and on an interrupt.
         evaluate_every: steps between held-out scores (0: none). Each takes some seconds.
         log_every: steps between entries of the history.
-        devices: accelerators that share each batch; None: all of them (of all processes, after
-            `jax.distributed.initialize`) where their number divides the batch size, else one.
+        devices: accelerators that share each batch; None: all of them where their number divides the batch size, else
+            one. In a run of several processes (`jax.distributed.initialize` comes before anything else) it is None: the
+            devices of all.
 
     Returns:
         `Run(model, history, config, steps, seconds)`, or one for each of `seeds`. An interrupt (Ctrl-C, the stop
-        button) ends the step, warns, saves, and returns what there is; a second one stops at once.
+        button) ends the step, warns, saves, and returns what there is; a second one stops at once, and so does the
+        first where several processes train together.
 
     Raises:
         TypeError, ValueError: arguments of the wrong kind, a data set of another image size than the
@@ -80,21 +82,16 @@ def fit(
         FloatingPointError: a loss or gradient that is infinite or not a number; the message has the step, the rows of
             its batch and the last good checkpoint.
     """
-    for name, value, least in (
-        ("steps", steps, 1),
-        ("seed", seed, 0),
-        ("checkpoint_every", checkpoint_every, 1),
-        ("evaluate_every", evaluate_every, 0),
-        ("log_every", log_every, 1),
-    ):
-        check_count(name, value, least)
+    steps, seed = check_count("steps", steps, 1), check_count("seed", seed, 0)
+    checkpoint_every = check_count("checkpoint_every", checkpoint_every, 1)
+    evaluate_every = check_count("evaluate_every", evaluate_every, 0)
+    log_every = check_count("log_every", log_every, 1)
     if seeds is not None:
         if isinstance(seeds, str) or not isinstance(seeds, Sequence):
             raise TypeError(f"seeds must be a sequence of integers, got {seeds!r}")
+        seeds = tuple(check_count("seeds", one, 0) for one in seeds)
         if not seeds or len(set(seeds)) < len(seeds):
             raise ValueError(f"seeds must be different and at least one, got {seeds!r}")
-        for one in seeds:
-            check_count("seeds", one, 0)
     if not isinstance(progress, bool):
         check_count("progress", progress, 0)
     if not all(hasattr(ds, name) for name in ("rows", "fetch", "image_size", "part", "identity")):
@@ -118,7 +115,7 @@ def fit(
             if runs[-1].steps < steps:
                 break  # interrupted
         return runs
-    return loop.run(tuple(seeds), folder)
+    return loop.run(seeds, folder)
 
 
 @dataclass(frozen=True)
@@ -159,7 +156,7 @@ class Loop:
                     means = {name: float(np.asarray(s).reshape(-1)[k]) / count for name, s in sums.items()}
                     _append(history, {"step": step} | means)
                 if not all(np.isfinite(np.asarray(s)).all() for s in sums.values()):
-                    self._refuse(engine, batches, store)
+                    self._refuse_bad(engine, batches, store)
 
         try:
             with deferred_interrupt() as interrupted:
@@ -173,9 +170,8 @@ class Loop:
                         read(keep=0 if said.is_due(done) else 1)
                     score_now = self.evaluate_every and (done % self.evaluate_every == 0 or done == self.steps)
                     save_now = store is not None and (done % self.checkpoint_every == 0 or done == self.steps)
-                    if score_now or save_now or interrupted():
-                        if engine.first_bad_step() is not None:
-                            self._refuse(engine, batches, store)
+                    if score_now or save_now:
+                        self._refuse_bad(engine, batches, store)
                         read()
                     if score_now:
                         for history, model in zip(histories, engine.models(), strict=True):
@@ -184,17 +180,16 @@ class Loop:
                         score = _mean_score(histories, done)
                         store.save(done, engine.state, histories, earlier + time.perf_counter() - clock, score)
                     said.update(done, _latest(histories[0]))
+            self._refuse_bad(engine, batches, store)
+            read()
             if done < self.steps:
                 warnings.warn(f"interrupted after {done} of {self.steps} steps", stacklevel=3)
                 if store is not None:
                     store.save(done, engine.state, histories, earlier + time.perf_counter() - clock)
-            read()
         finally:
             said.close()
             if store is not None:
                 store.close()
-        if engine.first_bad_step() is not None:
-            self._refuse(engine, batches, store)
         seconds = earlier + time.perf_counter() - clock
         arrays = [{name: np.asarray(values) for name, values in history.items()} for history in histories]
         pairs = zip(engine.models(), arrays, strict=True)
@@ -205,19 +200,21 @@ class Loop:
         every = [n for n in (self.log_every, self.checkpoint_every, self.evaluate_every) if n]
         return min(self.steps, said.next_line(done), *((done // n + 1) * n for n in every))
 
-    def _refuse(self, engine: Engine, batches: Batches, store: Checkpoints | None) -> None:
-        """Raise for a loss that is not finite."""
-        step = engine.first_bad_step()
+    def _refuse_bad(self, engine: Engine, batches: Batches, store: Checkpoints | None) -> None:
+        """Raise if a step was not finite; waits for the device."""
+        found = engine.first_bad_step()
+        if found is None:
+            return
+        step, k = found
         rows = np.asarray(batches.rows(step, 1)[0])
+        rows = (rows[k] if engine.stacked else rows).tolist()
         newest = None if store is None else store.newest()
-        kept = (
-            "no checkpoint"
-            if newest is None
-            else f"the last good checkpoint is that of step {newest}, in {store.directory}"
-        )
+        kept = "there is no checkpoint"
+        if newest is not None:
+            kept = f"the last good checkpoint is that of step {newest}, in {store.directory}"
         raise FloatingPointError(
-            f"the loss or its gradient is not finite in step {step + 1} of {self.steps}; {kept}; "
-            f"a lower learning_rate may help. The batch has rows {rows.tolist()}"
+            f"the loss or its gradient is not finite in step {step + 1} of {self.steps}, seed {engine.seeds[k]}; "
+            f"{kept}; a lower learning_rate may help. The batch has rows {rows} of the training part"
         )
 
 

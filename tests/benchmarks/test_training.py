@@ -124,4 +124,4 @@ def test_a_point_that_does_not_fit_is_noted_and_the_others_go_on(measured, tmp_p
 
 def test_an_unknown_benchmark_is_refused_with_the_list(capsys):
     assert command.main(["nothing"]) == 2
-    assert "training, metrics, scenes, got 'nothing'" in capsys.readouterr().err
+    assert f"{', '.join(command.NAMES)}, got 'nothing'" in capsys.readouterr().err

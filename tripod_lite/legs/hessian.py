@@ -179,15 +179,15 @@ def normalized_hessian_penalty(
     with H̃ = diag(σ) H diag(σ). Scaling f, or any latent together with its σ, multiplies A and B alike (Proposition 3.1
     of the paper), so the penalty cannot be lowered by shrinking. Few probes make the ratio noisy and biased: report k.
 
-    The design "crossed" estimates the same A and B from mixed derivatives c_xy = g_xᵀ H̃ h_y. For Rademacher probes g
-    and h, E (gᵀ H̃ h)² = Σ_{i,j} H̃_ij²; a random half of the latents cuts each probe in two, g = g_1 + g_2 and
-    h = h_1 + h_2. The four terms share the sum among them, and c_12 and c_21 never see the diagonal:
+    The design "crossed" estimates the same A and B from mixed derivatives q_xy = r_xᵀ H̃ r'_y. For Rademacher probes r
+    and r', E (rᵀ H̃ r')² = Σ_{i,j} H̃_ij²; a random half of the latents cuts each probe in two, r = r_1 + r_2 and
+    r' = r'_1 + r'_2. The four terms share the sum among them, and q_12 and q_21 never see the diagonal:
 
-        A = (c_12² + c_21²) · 2/p,   p = 2m(n_z - m)/(n_z (n_z - 1)), m = ⌊n_z/2⌋: how often the cut parts two latents
-        B = (c_11² + c_12² + c_21² + c_22²) · 2
+        A = (q_12² + q_21²) · 2/p,   p = 2m(n_z - m)/(n_z (n_z - 1)), m = ⌊n_z/2⌋: how often the cut parts two latents
+        B = (q_11² + q_12² + q_21² + q_22²) · 2
 
-    A and B are made of the same terms, so that noise divides out. Eight tangents pass through f; two independent probes
-    of each kind take six.
+    A and B are made of the same terms, so that much of the noise divides out. Eight tangents pass through f; two
+    independent probes of each kind take six.
 
     Args:
         f: the function of one latent vector, (n_z,) → pytree of arrays, one leaf a layer.
@@ -199,7 +199,9 @@ def normalized_hessian_penalty(
         method: "forward" (exact second derivatives) or "finite" (differences of step ε σ, as released).
         epsilon: the step ε of the finite differences.
         design: "independent" (as released) or "crossed" (only with method "forward").
-        batched: f takes latents (b, n_z) and gives arrays (b, …), each row of which depends on its latents only.
+        batched: f takes latents (b, n_z) and gives arrays (b, …), each row of which depends on its latents only. Better
+            for convolutions, whose axis of batches this saves: on CPUs, XLA of JAX 0.10 and 0.11 crashes on some
+            reductions over seven axes of which one has size 1.
 
     Returns:
         f's pytree with one scalar a leaf. A layer without curvature gives 0.
@@ -245,17 +247,17 @@ def _crossed_energies(f: Function, z: Array, sigma: Array, key: PRNGKeyArray) ->
     ranks = jnp.argsort(jnp.argsort(jax.random.uniform(cut_key, (b, n_z)), axis=1), axis=1)
     parts = jnp.stack([ranks < half, ranks >= half]).astype(z.dtype)
     signs = sigma[None, None, :] * jax.random.rademacher(sign_key, (2, b, n_z), z.dtype)
-    g, h = (parts * probe[None] for probe in signs)  # (parts, b, n_z) each
+    first, second = (parts * probe[None] for probe in signs)  # (parts, b, n_z) each
 
-    def along_g(z: Array) -> PyTree[Array]:  # f's values and the tangents of g do not depend on the parts of h
-        return jax.vmap(lambda g_x: jax.jvp(f, (z,), (g_x,))[1])(g)
+    def along_first(z: Array) -> PyTree[Array]:  # f's values and these tangents do not depend on the second probe
+        return jax.vmap(lambda r_x: jax.jvp(f, (z,), (r_x,))[1])(first)
 
-    terms = jax.vmap(lambda h_y: jax.jvp(along_g, (z,), (h_y,))[1])(h)  # (parts of h, parts of g, b, …)
-    squares = jax.tree.map(lambda c: jnp.mean(jnp.square(_wide(c)), axis=range(3, c.ndim)), terms)
+    terms = jax.vmap(lambda r_y: jax.jvp(along_first, (z,), (r_y,))[1])(second)  # (parts, parts, b, …)
+    squares = jax.tree.map(lambda q: jnp.mean(jnp.square(_wide(q)), axis=range(3, q.ndim)), terms)
     parted = 2 * half * (n_z - half) / (n_z * (n_z - 1)) if n_z > 1 else 1.0  # one latent has no mixed curvature
     return (
-        jax.tree.map(lambda c: 2 / parted * (c[0, 1] + c[1, 0]), squares),
-        jax.tree.map(lambda c: 2 * jnp.sum(c, axis=(0, 1)), squares),
+        jax.tree.map(lambda q: 2 / parted * (q[0, 1] + q[1, 0]), squares),
+        jax.tree.map(lambda q: 2 * jnp.sum(q, axis=(0, 1)), squares),
     )
 
 
