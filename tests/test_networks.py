@@ -15,7 +15,6 @@ from tripod_lite.networks import (
     conv3x3,
     depth_to_space,
     doubled_conv,
-    instance_norm,
     space_to_depth,
 )
 
@@ -112,19 +111,3 @@ def test_the_decoder_ends_where_its_activations_lead():
     condition, *_, last = decoder.activations(z)
     logits = depth_to_space(decoder._up_block(len(decoder.stages) - 1, last, condition), decoder.patch)
     np.testing.assert_allclose(decoder(z), logits, atol=1e-5)
-
-
-def test_the_normalization_has_the_derivatives_of_its_formula(x64):
-    rng = np.random.default_rng(4)
-    x, u, w = (jnp.asarray(rng.normal(size=(2, 3, 4, 2))) for _ in range(3))
-
-    def by_the_chain_rule(x):
-        centered = x - x.mean(axis=(1, 2), keepdims=True)
-        return centered / jnp.sqrt(jnp.square(centered).mean(axis=(1, 2), keepdims=True) + 1e-5)
-
-    def derivatives(f):
-        mixed = lambda x: jax.jvp(lambda y: jax.jvp(f, (y,), (u,))[1], (x,), (w,))[1]  # noqa: E731
-        return f(x), jax.jvp(f, (x,), (u,))[1], mixed(x), jax.grad(lambda x: jnp.sum(jnp.sin(mixed(x))))(x)
-
-    for ours, wanted in zip(derivatives(instance_norm), derivatives(by_the_chain_rule), strict=True):
-        np.testing.assert_allclose(ours, wanted, rtol=1e-9, atol=1e-11)

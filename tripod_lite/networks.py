@@ -72,27 +72,11 @@ def depth_to_space(x: Float[Array, "b h w c"], block: int) -> Float[Array, "b H 
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(b, h * block, w * block, c // block**2)
 
 
-@jax.custom_jvp
-def instance_norm(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+def instance_norm(x: Float[Array, "b h w c"], epsilon: float = 1e-5) -> Float[Array, "b h w c"]:
     """Zero mean and unit variance over the pixels of each image and channel, in single precision at least."""
-    return _normalized(x)[0]
-
-
-def _normalized(x: Float[Array, "b h w c"], epsilon: float = 1e-5) -> tuple[Array, Array]:
-    """The normalized y = r (x - mean x), and r, the reciprocal of the standard deviation."""
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     centered = x - jnp.mean(x, axis=(1, 2), keepdims=True)
-    r = jax.lax.rsqrt(jnp.mean(jnp.square(centered), axis=(1, 2), keepdims=True) + epsilon)
-    return centered * r, r
-
-
-@instance_norm.defjvp
-def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    """The tangent dy = r (dx - mean dx - y mean(y dx)): one pass over dx for both means, not the chain rule's two."""
-    y, r = _normalized(*primals)
-    dx = tangents[0].astype(y.dtype)
-    mean, along = (jnp.mean(each, axis=(1, 2), keepdims=True) for each in (dx, y * dx))
-    return y, r * (dx - mean - y * along)
+    return centered * jax.lax.rsqrt(jnp.mean(jnp.square(centered), axis=(1, 2), keepdims=True) + epsilon)
 
 
 def conv3x3(n_in: int, n_out: int, dtype: DTypeLike | None, rngs: nnx.Rngs) -> nnx.Conv:
