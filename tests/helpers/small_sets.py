@@ -1,6 +1,6 @@
 """Preparing small sets in tests, and what a failure may leave."""
 
-from tiny_archives import is_right, tiny
+from tiny_archives import check_right, tiny
 from tiny_server import whole
 
 from tripod_lite.datasets.real.prepare import prepare
@@ -18,8 +18,8 @@ def get(source, root, **kwargs):
     return prepare(source, 64, data_dir=root, progress=False, **kwargs)
 
 
-def no_bad_cache(server, root, small, downloads=()):
+def check_no_bad_cache(server, root, small, downloads=()):
     """Nothing prepared, nothing of the work, of downloads only what is named; and the next call is a good one."""
     found = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
     assert found == {f"{small.source.key}.lock", *downloads}
-    is_right(get(small.at(server.add("/healthy", whole(small.archive))), root), small)
+    check_right(get(small.at(server.add("/healthy", whole(small.archive))), root), small)

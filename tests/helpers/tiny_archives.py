@@ -145,7 +145,7 @@ def halved(pictures):
     return np.clip(np.asarray(small), 0, 255)
 
 
-def is_right(prepared, small):
+def check_right(prepared, small):
     """Assert that a prepared set has every image of 64 by 64 pixels, and its factors."""
     np.testing.assert_array_equal(prepared.factors, small.factors)
     if small.pictures.shape[1] == 64:

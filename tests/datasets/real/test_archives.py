@@ -5,8 +5,8 @@ import zipfile
 
 import numpy as np
 import pytest
-from small_sets import get, no_bad_cache, small_of
-from tiny_archives import h5, is_right, members_of, npy, npz, png, pngs, tiny, values, zipped
+from small_sets import check_no_bad_cache, get, small_of
+from tiny_archives import check_right, h5, members_of, npy, npz, png, pngs, tiny, values, zipped
 from tiny_server import whole
 
 from tripod_lite.datasets.real import prepare as preparing
@@ -94,7 +94,7 @@ def test_a_wrong_archive(server, root, small, archive, message):
         get(small.at(server.add("/file", whole(archive))), root)
     assert "The download was removed" in str(caught.value)
     assert not list(root.parent.rglob("*evil*"))
-    no_bad_cache(server, root, small)
+    check_no_bad_cache(server, root, small)
 
 
 @pytest.mark.parametrize("kind", ["npz", "pngs"])
@@ -114,7 +114,7 @@ def test_any_damage_is_noticed(root, tmp_path, kind):
         except ArchiveError:
             assert {path.name for path in (copy.parent / "cache").iterdir()} <= {f"{small.source.key}.lock"}
         else:
-            is_right(prepared, small)
+            check_right(prepared, small)
             passed += 1
     assert passed < 10
 
@@ -129,7 +129,7 @@ def test_errors_of_others_are_not_blamed_on_the_archive(server, root, monkeypatc
         patch.setattr(preparing, "prepare_rows", fail)
         get(small.at(server.add("/file", whole(small.archive))), root)
     assert (root / "downloads" / small.file.name).read_bytes() == small.archive
-    is_right(get(small.at(), root), small)
+    check_right(get(small.at(), root), small)
 
 
 def test_a_bomb_is_not_unpacked(server, root):
@@ -138,11 +138,11 @@ def test_a_bomb_is_not_unpacked(server, root):
     members[small.file.layout.images.format(1)] = bytes(11 * 2**20)
     with pytest.raises(ArchiveError, match=r"000001\.png is far too long"):
         get(small.at(server.add("/file", whole(zipped(members, zipfile.ZIP_DEFLATED)))), root)
-    no_bad_cache(server, root, small)
+    check_no_bad_cache(server, root, small)
 
 
 def test_dsprites_metadata_is_a_pickle_that_nobody_reads(server, root):
     small = tiny("dsprites", which_file=1)
     with zipfile.ZipFile(io.BytesIO(small.archive)) as file, pytest.raises(ValueError, match="allow_pickle"):
         np.load(io.BytesIO(file.read("metadata.npy")), allow_pickle=False)
-    is_right(get(small.at(server.add("/file", whole(small.archive))), root), small)
+    check_right(get(small.at(server.add("/file", whole(small.archive))), root), small)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import interrupted
 import pytest
-from tiny_archives import is_right, tiny
+from tiny_archives import check_right, tiny
 from tiny_server import serving, slow, whole
 
 from tripod_lite.datasets import rows_on_disk
@@ -66,7 +66,7 @@ def test_a_stopped_preparation_goes_on(ended, small, server, parts, moment):
     assert how[moment] == ("3" if moment == "full disk" else "-9")
     note = json.loads((root / moment / "shapes3d-64" / "dataset.json").read_text())
     assert "sha256" not in note and note["written"] == interrupted.DONE[moment]
-    is_right(prepare(small.at(f"{server.url}/file"), 64, data_dir=root / moment, progress=False), small)
+    check_right(prepare(small.at(f"{server.url}/file"), 64, data_dir=root / moment, progress=False), small)
     assert sum(parts) == 48 - interrupted.DONE[moment]
     assert sorted(path.name for path in (root / moment / "shapes3d-64").iterdir()) == [
         "dataset.json",
@@ -83,7 +83,7 @@ def test_two_processes_at_once(ended, small, server):
     root, how, _ = ended
     assert (how["at once 1"], how["at once 2"]) == ("0", "0")
     server.asked.clear()
-    is_right(prepare(small.at(), 64, data_dir=root / "at once", progress=False), small)
+    check_right(prepare(small.at(), 64, data_dir=root / "at once", progress=False), small)
     assert not server.asked
 
 
@@ -103,7 +103,7 @@ def test_a_killed_download_goes_on(tmp_path, small, monkeypatch):
         have = part.stat().st_size
         server.asked.clear()
         server.add("/file", whole(small.archive))
-        is_right(prepare(small.at(url), 64, data_dir=tmp_path, progress=False), small)
+        check_right(prepare(small.at(url), 64, data_dir=tmp_path, progress=False), small)
         assert server.asked == [("/file", f"bytes={have}-")]
 
 
@@ -133,7 +133,7 @@ def test_a_disk_that_is_too_small_is_noticed_before_the_work(disk, small, server
         prepare(source, 64, data_dir=root, progress=False)
     assert not parts and not (root / "shapes3d-64").exists()
     disk(4000)
-    is_right(prepare(source, 64, data_dir=root, progress=False), small)
+    check_right(prepare(source, 64, data_dir=root, progress=False), small)
 
 
 @pytest.mark.parametrize("room", range(50, 650, 100))
@@ -147,7 +147,7 @@ def test_a_disk_that_becomes_full(disk, small, server, parts, monkeypatch, room)
             prepare(source, 64, data_dir=root, progress=False)
     assert not list(root.rglob("parts"))
     disk(4000)
-    is_right(prepare(source, 64, data_dir=root, progress=False), small)
+    check_right(prepare(source, 64, data_dir=root, progress=False), small)
     assert sum(parts) <= 48 + interrupted.PART  # at most one part was done twice
 
 
@@ -166,7 +166,7 @@ def again(prepared, small):
 
 def test_a_second_call_only_opens(prepared, small, server, parts):
     server.asked.clear()
-    is_right(again(prepared, small), small)
+    check_right(again(prepared, small), small)
     assert not parts and not server.asked
 
 
@@ -184,7 +184,7 @@ def test_a_change_is_noticed(prepared, small, server, name, how):
         again(prepared, small)
     for file in prepared.iterdir():
         file.unlink()
-    is_right(prepare(small.at(f"{server.url}/file"), 64, data_dir=prepared.parent, progress=False), small)
+    check_right(prepare(small.at(f"{server.url}/file"), 64, data_dir=prepared.parent, progress=False), small)
 
 
 def test_a_note_that_cannot_be_read(prepared, small):
@@ -211,14 +211,14 @@ def test_another_archive_is_not_mixed_in(tmp_path, small, parts, monkeypatch):
         prepare(source, 64, data_dir=tmp_path, manual_dir=by_hand, progress=False)
     assert json.loads((tmp_path / "shapes3d-64" / "dataset.json").read_text())["written"] == 16
     (by_hand / small.file.name).write_bytes(small.archive)
-    is_right(prepare(source, 64, data_dir=tmp_path, manual_dir=by_hand, progress=False), small)
+    check_right(prepare(source, 64, data_dir=tmp_path, manual_dir=by_hand, progress=False), small)
 
 
 def test_sizes_are_prepared_side_by_side_from_one_download(prepared, small, server):
     server.asked.clear()
     images = prepare(small.at(), 16, data_dir=prepared.parent, progress=False).images
     assert images.shape == (48, 16, 16, 3) and not server.asked
-    is_right(again(prepared, small), small)
+    check_right(again(prepared, small), small)
 
 
 def test_memory_holds_one_part(tmp_path, small, server, monkeypatch):
@@ -249,14 +249,14 @@ def test_a_progress_bar_counts_images(tmp_path, small, server, capsys):
 def test_a_cache_that_cannot_be_written_to_can_be_used(prepared, small, monkeypatch):
     """As on a cluster where one copy serves everybody."""
     monkeypatch.setattr(preparing, "FileLock", lambda path: pytest.fail("the cache is locked, which writes to it"))
-    is_right(again(prepared, small), small)
+    check_right(again(prepared, small), small)
 
 
 def test_a_set_of_other_factors_is_prepared_anew(prepared, server):
     other = tiny("shapes3d", sizes=(2, 2, 1, 1, 2, 1))
     url = server.add("/other", whole(other.archive))
     (prepared.parent / "downloads" / other.file.name).unlink()
-    is_right(prepare(other.at(url), 64, data_dir=prepared.parent, progress=False), other)
+    check_right(prepare(other.at(url), 64, data_dir=prepared.parent, progress=False), other)
 
 
 def test_nothing_is_left_among_the_temporary_files(tmp_path, small, server, monkeypatch):
