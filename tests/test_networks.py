@@ -15,6 +15,7 @@ from tripod_lite.networks import (
     conv3x3,
     depth_to_space,
     doubled_conv,
+    instance_norm,
     space_to_depth,
 )
 

@@ -123,7 +123,7 @@ def test_bad_designs(arguments, message):
 def test_a_function_of_batches_gives_the_same(arguments, x64):
     f, z, sigma = mlp(11, 4), latents(11, 5, 4), jnp.linspace(0.5, 1.5, 4)
     one = tl.normalized_hessian_penalty(f, z, sigma, KEY, **arguments)
-    many = tl.normalized_hessian_penalty(lambda z: f(z), z, sigma, KEY, batched=True, **arguments)
+    many = tl.normalized_hessian_penalty(jax.vmap(f), z, sigma, KEY, batched=True, **arguments)
     assert float(many) == pytest.approx(float(one), rel=1e-12)
 
 
