@@ -1,5 +1,6 @@
 """The engine: seeds in one program, many steps a call, batches shared by devices and by processes."""
 
+import copy
 import json
 import os
 import socket
@@ -113,3 +114,13 @@ def test_devices_and_processes_share_a_batch(devices, processes, on_one_device):
         if name == "devices":
             continue
         np.testing.assert_allclose(shared[name], values, rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("seeds", [(3,), (3, 5)])
+def test_what_the_host_reads_ahead_is_the_same(ds, seeds):
+    host = copy.copy(ds)
+    host.on_device = False
+    engine = Engine(CONFIG, 9, seeds)
+    gathered, read = Batches(ds, engine), Batches(host, engine, start=2)
+    for first, count in ((2, 1), (3, 2)):
+        np.testing.assert_array_equal(read(first, count), gathered(first, count))
