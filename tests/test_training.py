@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -129,6 +130,18 @@ def test_as_on_accelerators_many_steps_a_call_and_seeds_at_once(ds, tmp_path, mo
         for name, values in one.history.items():
             np.testing.assert_array_equal(again.history[name], many.history[name])
             np.testing.assert_allclose(many.history[name], values, rtol=1e-4)
+
+
+def test_all_processes_stop_for_the_lines_of_the_first(monkeypatch, capsys):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)  # a terminal may be there for one of them
+    said = {}
+    for process in (0, 1):
+        monkeypatch.setattr(jax, "process_index", lambda process=process: process)
+        progress = Progress(0, 40, True, "note")
+        progress.update(4, "loss 1")
+        said[process] = (progress.next_line(5), progress.is_due(6), capsys.readouterr().out.split("\n")[0])
+    assert said == {0: (6, True, "note"), 1: (6, True, "")}
 
 
 def test_a_second_interrupt_is_not_kept(ds):

@@ -25,15 +25,15 @@ class Progress:
     def __init__(self, done: int, steps: int, wanted: bool | int, note: str):
         self._start, self._done, self._steps, self._clock = done, done, steps, time.perf_counter()
         self._bar, self._every = None, 0
-        if jax.process_index():
-            return  # the first of several processes speaks for all
-        if wanted is True and (sys.stderr.isatty() or "ipykernel" in sys.modules):
+        # Of several processes the first one speaks, in lines; all of them stop for these, or their calls would differ.
+        self._speaks = jax.process_index() == 0
+        if wanted is True and jax.process_count() == 1 and (sys.stderr.isatty() or "ipykernel" in sys.modules):
             from tqdm.auto import tqdm
 
             self._bar = tqdm(initial=done, total=steps, unit="step", desc=note)
         elif wanted:
             self._every = max(1, steps // 20) if wanted is True else int(wanted)
-            print(note, flush=True)
+            self._say(note)
 
     def is_due(self, done: int) -> bool:
         """Whether a line is wanted after this step."""
@@ -50,8 +50,12 @@ class Progress:
             self._bar.update(done - self._done)
         elif self.is_due(done):
             rate = (time.perf_counter() - self._clock) / (done - self._start)
-            print(f"step {done}/{self._steps}  {latest}  {rate:.3f} s/step", flush=True)
+            self._say(f"step {done}/{self._steps}  {latest}  {rate:.3f} s/step")
         self._done = done
+
+    def _say(self, line: str) -> None:
+        if self._speaks:
+            print(line, flush=True)
 
     def close(self) -> None:
         """Leave the bar as it is."""
