@@ -121,6 +121,7 @@ class RunningPython(AsyncKernelManager):
     """A kernel on the Python that runs this script, whichever kernels are registered on the machine."""
 
     latest: ClassVar["RunningPython | None"] = None
+    keep_open: ClassVar[tuple[int, ...]] = ()
 
     def __init__(self, **settings: object) -> None:
         super().__init__(**settings)
@@ -128,6 +129,10 @@ class RunningPython(AsyncKernelManager):
 
     def _kernel_spec_manager_default(self) -> KernelSpecManager:
         return KernelSpecManager(kernel_dirs=[])  # then it has only the one of the running Python
+
+    async def start_kernel(self, **settings: object) -> None:
+        """Start the kernel, which inherits the descriptors `keep_open`."""
+        await super().start_kernel(pass_fds=RunningPython.keep_open, **settings)
 
     def interrupt(self) -> bool:
         """Interrupt what the kernel does; return False where it does not run yet."""
@@ -137,10 +142,13 @@ class RunningPython(AsyncKernelManager):
         return True
 
 
-def execute(notebook: Path, target: Path, values: dict[str, Value]) -> int:
-    """Run `notebook` with `values`, keep it as `target` as far as it came, and return the exit status."""
+def execute(notebook: Path, target: Path, values: dict[str, Value], *, keep_open: tuple[int, ...] = ()) -> int:
+    """Run `notebook` with `values`, keep it as `target` as far as it came, and return the exit status.
+
+    The kernel inherits the file descriptors `keep_open`: a lock on one of them is held until it, too, has ended.
+    """
     stopped = False
-    RunningPython.latest = None
+    RunningPython.latest, RunningPython.keep_open = None, keep_open
 
     def stop(number: int, frame: FrameType | None) -> None:
         """Pass the first signal on: the training saves and the notebook ends. The second one is ours."""
@@ -173,12 +181,10 @@ def execute(notebook: Path, target: Path, values: dict[str, Value]) -> int:
     except KeyboardInterrupt:
         stopped = True
     else:
-        print(f"Executed notebook: {target}")
         return 0
     finally:
         for known, handler in before.items():
             signal.signal(known, handler)
-    print(f"The notebook as far as it came: {target}", file=sys.stderr)
     return 130 if stopped else 1
 
 
@@ -206,7 +212,12 @@ def main(arguments: list[str] | None = None) -> int:
         for p in known.values():
             print(f"{p.name + '=' + str(p.default):<24} {p.kind:<5}  {p.help}")
         return 0
-    status = execute(args.notebook, out / executed_name(args.notebook, values, known), values | {"out": str(out)})
+    target = out / executed_name(args.notebook, values, known)
+    status = execute(args.notebook, target, values | {"out": str(out)})
+    if status == 0:
+        print(f"Executed notebook: {target}")
+    else:
+        print(f"The notebook as far as it came: {target}", file=sys.stderr)
     if status == 130:
         print(f"To go on: {shlex.join([sys.executable, *sys.argv[:1], *arguments])}", file=sys.stderr)
     return status

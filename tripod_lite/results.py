@@ -20,6 +20,7 @@ from flax import nnx
 
 from tripod_lite.autoencoder import TripodConfig, noted_fields
 from tripod_lite.metrics import Scores
+from tripod_lite.storage import write_text
 from tripod_lite.training import Run
 
 if TYPE_CHECKING:
@@ -82,6 +83,27 @@ class Result:
         }
         return cls(**fields)
 
+    def differences(
+        self, config: TripodConfig, *, dataset: str, source: str, steps: int, seed: int
+    ) -> dict[str, tuple[Any, Any]]:
+        """In what a run differs from this one: by name, the value here and the one of that run.
+
+        Args:
+            config: that run's, as for `fit`.
+            dataset: its name, as for `load_dataset`.
+            source: as for `load_dataset`.
+            steps: as for `fit`.
+            seed: as for `fit`.
+        """
+        theirs = {"dataset": dataset, "source": source, "steps": steps, "seed": seed}
+        here = {name: getattr(self, name) for name in theirs} | noted_fields(self.config)
+        theirs |= _plain(dataclasses.asdict(config))
+        return {
+            name: (here.get(name), theirs.get(name))
+            for name in sorted(here | theirs)
+            if here.get(name) != theirs.get(name)
+        }
+
 
 def load_results(folder: str | Path | None = None) -> dict[str, Result]:
     """Recorded runs by name, in alphabetical order.
@@ -103,11 +125,93 @@ def load_results(folder: str | Path | None = None) -> dict[str, Result]:
     return results
 
 
+def read_result(
+    path: Path, config: TripodConfig, *, dataset: str, source: str, steps: int, seed: int, precision: bool = True
+) -> Result | None:
+    """The result of a run, where it is recorded.
+
+    Args:
+        path: the file of the run's result.
+        config: the run's, as for `fit`.
+        dataset: its name, as for `load_dataset`.
+        source: as for `load_dataset`.
+        steps: as for `fit`.
+        seed: as for `fit`.
+        precision: whether the precision counts. It is the machine's where the configuration leaves it open.
+
+    Returns:
+        The result, or None where there is no file.
+
+    Raises:
+        ValueError: the file holds no result, or that of another run; the message says in what it differs.
+    """
+    if not path.is_file():
+        return None
+    there = _read(path)
+    differences = there.differences(config, dataset=dataset, source=source, steps=steps, seed=seed)
+    said = [f"{n}: {a!r} there, {b!r} asked for" for n, (a, b) in differences.items() if precision or n != "precision"]
+    if said:
+        raise ValueError(
+            f"{path} holds the result of another run ({'; '.join(said)}); remove it, or choose another folder"
+        )
+    return there
+
+
+def configuration(
+    dataset: str,
+    size: str,
+    *,
+    image_size: int = 0,
+    batch_size: int = 0,
+    quantize: bool = True,
+    estimator: str = "preset",
+    lambda_klm: float = -1.0,
+    lambda_nhp: float = -1.0,
+    **changes: Any,
+) -> TripodConfig:
+    """The configuration that the parameters of the training notebook stand for.
+
+    Args:
+        dataset: as for `TripodConfig.preset`.
+        size: as for `TripodConfig.preset`.
+        image_size: the field of the configuration; 0: the preset's.
+        batch_size: the field; 0: the preset's.
+        quantize: the field.
+        estimator: the field; "preset": the preset's.
+        lambda_klm: the field; -1: the preset's.
+        lambda_nhp: the field; -1: the preset's.
+        **changes: other fields, as for `TripodConfig.preset`.
+
+    Returns:
+        The preset of the data set and size, with the fields that were set.
+
+    Raises:
+        TypeError, ValueError: as `TripodConfig` does.
+    """
+    given = {
+        "image_size": image_size,
+        "batch_size": batch_size,
+        "estimator": estimator,
+        "lambda_klm": lambda_klm,
+        "lambda_nhp": lambda_nhp,
+    }
+    left = {"image_size": 0, "batch_size": 0, "estimator": "preset", "lambda_klm": -1.0, "lambda_nhp": -1.0}
+    changes |= {name: value for name, value in given.items() if value != left[name]}
+    return TripodConfig.preset(dataset, size, quantize=quantize, **changes)
+
+
 def run_name(config: TripodConfig, *, dataset: str, source: str, seed: int) -> str:
-    """A run's name: DATASET-SOURCE-SIZE-PIXELS, then -noquant, -noklm, -nonhp for each leg that is off, then -seedN."""
+    """A run's name: DATASET-SOURCE-SIZE-PIXELS, what differs from the preset, then -seedN.
+
+    What differs are -noquant, -noklm, -nonhp, for each leg that is off, and the estimator of leg 2 where it is on and
+    another than the preset's of that size.
+    """
     legs = {"noquant": config.quantize, "noklm": config.lambda_klm, "nonhp": config.lambda_nhp}
-    off = [name for name, on in legs.items() if not on]
-    return "-".join([dataset, source, config.size, str(config.image_size), *off, f"seed{seed}"])
+    changes = [name for name, on in legs.items() if not on]
+    usual = TripodConfig.preset("shapes3d", config.size, precision="float32").estimator  # that of all data sets
+    if config.lambda_klm and config.estimator != usual:
+        changes.append(config.estimator)
+    return "-".join([dataset, source, config.size, str(config.image_size), *changes, f"seed{seed}"])
 
 
 def environment() -> dict[str, Any]:
@@ -170,8 +274,7 @@ class Recorder:
         self.name = run_name(config, dataset=dataset, source=source, seed=seed)
         self.checkpoints = self._folder / "checkpoints" / self.name
         self._path = self._folder / f"{self.name}.json"
-        if self._path.is_file():
-            self._refuse_another(_read(self._path))
+        read_result(self._path, config, **self._identity)
         self._environments = self._note_environment()
 
     def picture(self, kind: str, figure: "matplotlib.figure.Figure") -> Path:
@@ -201,22 +304,8 @@ class Recorder:
             scores=scores,
             history=run.history,
         )
-        self._path.write_text(result.to_json(), encoding="utf-8")
+        write_text(self._path, result.to_json())
         return self._path
-
-    def _refuse_another(self, there: Result) -> None:
-        found = {name: getattr(there, name) for name in self._identity} | noted_fields(there.config)
-        wanted = self._identity | _plain(dataclasses.asdict(self._config))
-        differences = [
-            f"{name}: {found.get(name)!r} there, {wanted.get(name)!r} asked for"
-            for name in sorted(found | wanted)
-            if found.get(name) != wanted.get(name)
-        ]
-        if differences:
-            raise ValueError(
-                f"{self._path} holds the result of another run ({'; '.join(differences)}); "
-                "remove it, or choose another folder"
-            )
 
     def _note_environment(self) -> list[dict[str, Any]]:
         """The environments of the run so far, this one included, kept beside the checkpoints."""
@@ -227,7 +316,7 @@ class Recorder:
         if not environments or environments[-1] | {"date": None} != here | {"date": None}:
             environments.append(here)
         note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(json.dumps(environments, indent=2) + "\n", encoding="utf-8")
+        write_text(note, json.dumps(environments, indent=2) + "\n")
         return environments
 
 
