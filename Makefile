@@ -16,7 +16,7 @@ PYTHON ?= $(shell for python in python3.12 python3.11 python3.13 python3 python;
 	if "$$python" -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' >/dev/null 2>&1; \
 	then echo "$$python"; break; fi; done)
 
-.PHONY: help setup book test bench lint fix lock hooks clean
+.PHONY: help setup book test smoke bench lint fix lock hooks clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' Makefile
@@ -43,6 +43,11 @@ book: $(STAMP)  ## execute the chapters and build the book: book/_build/html/ind
 test: $(STAMP)  ## run the tests
 	$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
+smoke: $(STAMP)  ## run the training notebooks of ci/matrix.yml for a few steps each: build/smoke
+	@# From nothing: what an earlier version of the code has left would count as done.
+	rm -rf build/smoke
+	$(PY) ci/matrix.py smoke --jobs 2
+
 bench: $(STAMP)  ## measure what a training step costs, in ten minutes, on an idle machine: data/benchmarks
 	$(PY) -m benchmarks
 
@@ -65,4 +70,4 @@ hooks: $(STAMP)  ## run `make lint`'s checks before every commit
 	$(VENV)/bin/pre-commit install
 
 clean:  ## remove the built book and the caches, keep .venv
-	rm -rf $(BUILD) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(BUILD) build .pytest_cache .ruff_cache .hypothesis

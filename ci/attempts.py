@@ -138,17 +138,18 @@ def attempt(job: Job) -> Outcome:
             status = train.execute(
                 job.notebook, work / job.executed, job.values | {"out": str(work)}, keep_open=(lock.fileno(),)
             )
-            result = job.recorded(work) if status == 0 else None
+            result, problem = None, f"{job.notebook.name} ran to its end and left no {job.result}.json"
+            if status == 0:
+                try:
+                    result = job.recorded(work)
+                except ValueError as error:  # the notebook's result is another than the one asked for
+                    problem = str(error)
             land(work, job, scored=result is not None)
         if result is not None:
             return outcome("done", scores=scores_of(result))
         if status == 130:
             return outcome("stopped")
-        if status == 0:
-            problem = f"{job.notebook.name} ran to its end and left no {job.result}.json"
-        else:
-            problem = failure(job.out / job.executed)
-        return outcome("failed", problem=problem)
+        return outcome("failed", problem=failure(job.out / job.executed) if status else problem)
     except KeyboardInterrupt:
         return outcome("stopped")
     except Exception:
@@ -193,6 +194,7 @@ def failure(executed: Path) -> str:
     if not executed.is_file():
         return "the notebook's kernel did not start"
     for cell in nbformat.read(executed, as_version=4).cells:
+        times = cell.metadata.get("execution", {})
         errors = [output for output in cell.get("outputs", ()) if output.output_type == "error"]
         if errors:
             why = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(errors[0].traceback))

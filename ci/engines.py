@@ -53,29 +53,38 @@ def in_processes(jobs: list[Job], count: int) -> Iterator[Outcome]:
     """Do the runs in processes of their own, `count` at a time."""
     context = multiprocessing.get_context("spawn")
     left, running = list(jobs), {}
-    while left or running:
-        try:
-            while left and len(running) < count:
-                receiver, sender = context.Pipe(duplex=False)
-                process = context.Process(target=_attempt_and_send, args=(left[0], sender))
-                process.start()
-                sender.close()  # so that the child's end is the only one
-                running[receiver] = process, left.pop(0)
-            ready = wait(list(running))
-        except KeyboardInterrupt:
-            left.clear()
-            for process, _ in running.values():
+
+    def interrupt() -> None:
+        for process, _ in running.values():
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
                 os.kill(process.pid, signal.SIGINT)
-            continue
-        for receiver in ready:
-            process, job = running.pop(receiver)
+
+    try:
+        while left or running:
             try:
-                yield receiver.recv()
-            except EOFError:
+                while left and len(running) < count:
+                    receiver, sender = context.Pipe(duplex=False)
+                    process = context.Process(target=_attempt_and_send, args=(left[0], sender))
+                    process.start()
+                    sender.close()  # so that the child's end is the only one
+                    running[receiver] = process, left.pop(0)
+                ready = wait(list(running))
+            except KeyboardInterrupt:
+                left.clear()
+                interrupt()
+                continue
+            for receiver in ready:
+                process, job = running.pop(receiver)
+                try:
+                    outcome = receiver.recv()
+                except EOFError:
+                    outcome = None
+                receiver.close()
                 process.join()
-                yield Outcome(job.name, "failed", problem=f"its process ended with status {process.exitcode}")
-            receiver.close()
-            process.join()
+                died = Outcome(job.name, "failed", problem=f"its process ended with status {process.exitcode}")
+                yield outcome or died
+    finally:
+        interrupt()  # where nobody waits any longer
 
 
 def _attempt_and_send(job: Job, sender: Connection) -> None:
@@ -88,27 +97,40 @@ def _attempt_and_send(job: Job, sender: Connection) -> None:
         sender.send(attempt(job))
 
 
-def check_ray() -> None:
-    """Raise ImportError where Ray is not installed."""
+def connect(address: str) -> None:
+    """Connect to a Ray cluster, for `on_ray`.
+
+    Args:
+        address: HOST:PORT; "auto": the cluster that runs on this machine; "local": one on this machine for this call.
+
+    Raises:
+        ValueError: Ray is not installed, or there is no cluster.
+    """
     if importlib.util.find_spec("ray") is None:
-        raise ImportError("--ray needs Ray: .venv/bin/pip install -c requirements.lock '.[sweep]'")
+        raise ValueError("--ray needs Ray: pip install -c requirements.lock -e '.[sweep]'")
+    import ray
+
+    # Where the workers find the modules of this folder, which the runs' function is in.
+    path = os.pathsep.join(filter(None, [str(Path(__file__).parent), str(train.ROOT), os.environ.get("PYTHONPATH")]))
+    try:
+        ray.init(address=address, runtime_env={"env_vars": {"PYTHONPATH": path}})
+    except (ConnectionError, ValueError) as error:
+        raise ValueError(f"--ray must be the address of a Ray cluster, got {address!r}: {error}") from error
 
 
-def on_ray(jobs: list[Job], address: str, *, cpus: int, gpus: int, retries: int) -> Iterator[Outcome]:
-    """Do the runs on a Ray cluster, as many at a time as it has room for.
+def on_ray(jobs: list[Job], *, cpus: int, gpus: int, retries: int) -> Iterator[Outcome]:
+    """Do the runs on the Ray cluster of `connect`, as many at a time as it has room for.
 
     Args:
         jobs: the runs; their folders must be shared by all machines.
-        address: of the cluster, HOST:PORT; "auto": the one that runs on this machine; "local": one for these runs.
         cpus: cores for each run.
         gpus: for each run.
         retries: how often a run is done again whose worker or machine was lost.
     """
     import ray
 
-    # Where the workers find the modules of this folder, which the runs' function is in.
-    path = os.pathsep.join(filter(None, [str(Path(__file__).parent), str(train.ROOT), os.environ.get("PYTHONPATH")]))
-    ray.init(address=address, runtime_env={"env_vars": {"PYTHONPATH": path}})
+    if not any(n["Resources"].get("CPU", 0) >= cpus and n["Resources"].get("GPU", 0) >= gpus for n in ray.nodes()):
+        print(f"Waiting for a machine with {cpus} CPUs and {gpus} GPUs: the cluster has none yet", flush=True)
     try:
         task = ray.remote(attempt)
         resources = {"num_cpus": cpus, "num_gpus": gpus, "max_retries": retries}
@@ -116,16 +138,16 @@ def on_ray(jobs: list[Job], address: str, *, cpus: int, gpus: int, retries: int)
         while running:
             try:
                 (ready, *_), _ = ray.wait(list(running))
-                job = running.pop(ready)
                 outcome = ray.get(ready)
             except KeyboardInterrupt:
                 for each in running:
                     ray.cancel(each)
                 continue
             except ray.exceptions.TaskCancelledError:
-                outcome = Outcome(job.name, "stopped")
+                outcome = Outcome(running[ready].name, "stopped")
             except ray.exceptions.RayError as error:
-                outcome = Outcome(job.name, "failed", problem=str(error))
+                outcome = Outcome(running[ready].name, "failed", problem=str(error))
+            del running[ready]
             yield outcome
     finally:
         ray.shutdown()

@@ -242,7 +242,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--list", action="store_true", help="show the runs, and whether they are done; run nothing")
     parser.add_argument("--only", action="append", default=[], metavar="RUN", help="do this one; may be given again")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time, on this machine; default: 1")
-    parser.add_argument("--ray", metavar="ADDRESS", help="do the runs on the Ray cluster there; auto: this machine's")
+    parser.add_argument(
+        "--ray", metavar="ADDRESS", help="do the runs on the Ray cluster there; auto: the one of this machine"
+    )
     parser.add_argument("--retries", type=int, default=3, help="of a run whose machine is lost, with --ray; default: 3")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="of the results; default: the profile's")
     parser.add_argument("--matrix", type=Path, default=MATRIX, metavar="FILE", help="default: ci/matrix.yml")
@@ -263,16 +265,16 @@ def main(arguments: list[str] | None = None) -> int:
         for option, value, least in (("--jobs", args.jobs, 1), ("--retries", args.retries, 0)):
             if value < least:
                 raise ValueError(f"{option} must be an integer of at least {least}, got {value}")
-        if args.ray:
-            engines.check_ray()
-    except (ValueError, ImportError) as error:
+        missing = [job for job in jobs if job.name not in outcomes]
+        if args.ray and missing and not args.list:
+            engines.connect(args.ray)
+    except ValueError as error:
         parser.error(str(error))
     if args.list:
         return 0
-    missing = [job for job in jobs if job.name not in outcomes]
     print(f"{len(jobs)} runs, {len(outcomes)} of them done before; results in {jobs[0].out}", flush=True)
-    if args.ray:
-        ending = engines.on_ray(missing, args.ray, cpus=profile.cpus, gpus=profile.gpus, retries=args.retries)
+    if args.ray and missing:
+        ending = engines.on_ray(missing, cpus=profile.cpus, gpus=profile.gpus, retries=args.retries)
     elif args.jobs > 1:
         ending = engines.in_processes(missing, args.jobs)
     else:

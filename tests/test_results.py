@@ -13,9 +13,9 @@ from flax import nnx
 
 import tripod_lite as tl
 from tripod_lite import results
-from tripod_lite.results import Recorder, Result, environment, load_results, run_name
+from tripod_lite.results import Recorder, Result, configuration, environment, load_results, read_result, run_name
 
-CONFIG = tl.TripodConfig(n_z=2, image_size=16, size="tiny", levels=(3, 5), batch_size=2)
+CONFIG = tl.TripodConfig(n_z=2, image_size=16, size="tiny", levels=(3, 5), estimator="leave_one_out", batch_size=2)
 SCORES = tl.Scores(
     infom=0.5,
     infoc=0.25,
@@ -50,6 +50,37 @@ def test_names_say_what_a_run_was():
     config = tl.TripodConfig.preset("mpi3d", "lite", quantize=False, lambda_klm=0, lambda_nhp=0.0)
     place = {"dataset": "mpi3d", "source": "real", "seed": 0}
     assert run_name(config, **place) == "mpi3d-real-lite-64-noquant-noklm-nonhp-seed0"
+    for size, estimator, name in [
+        ("tiny", "released", "mpi3d-real-tiny-32-released-seed0"),
+        ("tiny", "leave_one_out", "mpi3d-real-tiny-32-seed0"),
+        ("lite", "leave_one_out", "mpi3d-real-lite-64-leave_one_out-seed0"),
+        ("paper", "released", "mpi3d-real-paper-64-seed0"),
+    ]:
+        assert run_name(tl.TripodConfig.preset("mpi3d", size, estimator=estimator), **place) == name
+    config = tl.TripodConfig.preset("mpi3d", "tiny", estimator="released", lambda_klm=0.0)
+    assert run_name(config, **place) == "mpi3d-real-tiny-32-noklm-seed0", "without leg 2 there is no estimator"
+
+
+def test_parameters_stand_for_a_configuration():
+    assert configuration("mpi3d", "tiny") == tl.TripodConfig.preset("mpi3d", "tiny")
+    fields = {"image_size": 16, "batch_size": 4, "quantize": False, "estimator": "matched", "lambda_nhp": 0.0}
+    expected = tl.TripodConfig.preset("mpi3d", "tiny", **fields, probes=3)
+    assert configuration("mpi3d", "tiny", **fields, lambda_klm=-1.0, probes=3) == expected
+    with pytest.raises(ValueError, match=r"batch_size must be .* got -1"):
+        configuration("mpi3d", "tiny", batch_size=-1)
+
+
+def test_a_result_is_read_where_it_is_that_of_the_run(run, tmp_path):
+    path = tmp_path / "shapes3d-twin-tiny-16-seed3.json"
+    assert read_result(path, CONFIG, **PLACE) is None
+    Recorder(tmp_path, CONFIG, **PLACE).result(run, SCORES)
+    result = read_result(path, CONFIG, **PLACE)
+    assert result.scores.to_json() == SCORES.to_json()
+    assert result.differences(CONFIG.replace(probes=4), **PLACE | {"seed": 4}) == {"probes": (2, 4), "seed": (3, 4)}
+    elsewhere = CONFIG.replace(precision="bfloat16" if CONFIG.precision == "float32" else "float32")
+    with pytest.raises(ValueError, match=r"another run \(precision: '\w+' there, '\w+' asked for\)"):
+        read_result(path, elsewhere, **PLACE)
+    assert read_result(path, elsewhere, **PLACE, precision=False).name == result.name
 
 
 def test_a_result_comes_back_from_its_folder(run, tmp_path):

@@ -7,6 +7,7 @@ import re
 import threading
 
 import attempts
+import engines
 import matrix
 import nbformat
 import pytest
@@ -231,6 +232,21 @@ def test_several_at_a_time_say_which_they_are_and_survive_the_death_of_one(tmp_p
     assert "shapes3d-seed0 | here 0\n" in printed.out
     assert "shapes3d-seed1 failed: its process ended with status -9" in printed.err
     assert result(tmp_path, 0).exists() and not result(tmp_path, 1).exists()
+
+
+def test_without_ray_the_command_says_what_to_install(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit):
+        matrix.main(["smoke", "--ray=auto", f"--out={tmp_path / 'out'}"])
+    assert "--ray needs Ray: pip install -c requirements.lock -e '.[sweep]'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_result_that_is_not_the_one_asked_for_does_not_land(tmp_path, capsys):
+    path = write_matrix(tmp_path, "steps = 7\n" + LEAVES_A_RESULT)
+    assert matrix.main(["small", f"--matrix={path}"]) == 1
+    assert "holds the result of another run (steps: 7 there, 12000 asked for)" in capsys.readouterr().err
+    assert [p.name for p in sorted((tmp_path / "out").iterdir())] == ["checkpoints", "small.ipynb"]
 
 
 @pytest.fixture

@@ -99,14 +99,17 @@ def test_a_run_whose_machine_is_lost_goes_on_on_another(undisturbed, tmp_path, m
     pytest.importorskip("ray", reason="Ray is not installed: pip install '.[sweep]'")
     from ray.cluster_utils import Cluster
 
-    for name, value in (ENVIRONMENT | {"RAY_USAGE_STATS_ENABLED": "0"}).items():
-        monkeypatch.setenv(name, value)  # for Ray's processes, which hand it on to the runs
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    # For Ray's processes, which hand it on to the runs. Nobody is told of them, and nothing is killed for its memory.
+    of_ray = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_memory_monitor_refresh_ms": "0"}
+    for name, value in (ENVIRONMENT | of_ray).items():
+        monkeypatch.setenv(name, value)
+    small = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **small})
     try:
-        first = cluster.add_node(num_cpus=1)
+        first = cluster.add_node(num_cpus=1, **small)
         process = start(tmp_path, f"--ray={cluster.address}")
         killed = wait_for_step(tmp_path, random.randrange(2, SETTING["steps"] // 2))
-        cluster.add_node(num_cpus=1)
+        cluster.add_node(num_cpus=1, **small)
         cluster.remove_node(first, allow_graceful=False)  # SIGKILL
         assert not (tmp_path / f"out/{NAME}.json").exists()
         said = end(tmp_path, process)
