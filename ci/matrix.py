@@ -123,12 +123,12 @@ def plan(matrix: Matrix, name: str, given: list[str], out: Path | None = None) -
     Args:
         matrix: see `read`.
         name: of the profile.
-        given: NAME=VALUE, for all runs.
+        given: NAME=VALUE, for all runs; seed may be given again.
         out: the folder of results, by default the profile's.
 
     Raises:
-        ValueError: a parameter that does not exist or does not take its value, or two runs with one result; all that
-            is wrong is in the message.
+        ValueError: parameters that do not exist or do not take their values, runs without a configuration, or two
+            with one result. The message has all that is wrong of the first kind, or else of the others.
     """
     profile, known = matrix.profiles[name], matrix.known
     wrong: list[str] = []
@@ -151,7 +151,7 @@ def plan(matrix: Matrix, name: str, given: list[str], out: Path | None = None) -
     seeds = profile.seeds
     own_seed = [argument for argument in given if argument.startswith("seed=")]
     if own_seed:
-        seeds = [known["seed"].parse(own_seed[-1].removeprefix("seed="))]
+        seeds = [known["seed"].parse(argument.removeprefix("seed=")) for argument in own_seed]
         given = [argument for argument in given if argument not in own_seed]
     last = parse("command line", given)
     shared = parse_mapping(f"profile {name}", profile.parameters)
@@ -160,6 +160,10 @@ def plan(matrix: Matrix, name: str, given: list[str], out: Path | None = None) -
         for run, fields in matrix.runs.items()
         if name in fields.get("profiles", [name])
     }
+    if not own:
+        wrong.append(f"profile {name}: no run is in it")
+    if wrong:
+        raise ValueError("\n".join(wrong))
     jobs: dict[str, Job] = {}
     for seed in seeds:
         for run in own:

@@ -43,8 +43,10 @@ def test_full_has_every_run_on_every_seed_and_can_be_switched_to_the_real_sets(r
     assert {job.name for job in jobs} == {f"{run}-seed{seed}" for run in runs for seed in range(3)}
     assert {job.out for job in jobs} == {train.RESULTS}
     assert "mpi3d-real-paper-64-seed2" in {job.result for job in jobs}
-    (one,) = matrix.plan(repository, "full", ["seed=7"])[:1]
-    assert one.name == "shapes3d" and one.values["seed"] == 7
+    first = matrix.plan(repository, "full", ["seed=7"])[0]
+    assert first.name == "shapes3d" and first.values["seed"] == 7
+    again = matrix.plan(repository, "full", ["seed=7", "seed=5"])
+    assert {job.name.removeprefix("shapes3d-") for job in again} >= {"seed7", "seed5", "none-seed5"}
 
 
 def test_each_ablation_switches_off_what_its_name_says(repository):
@@ -108,6 +110,8 @@ def run(**fields):
         (run(dataset="cats"), "run a: dataset must be one of shapes3d, .*, got 'cats'"),
         (run(estimator="none"), "run a: estimator must be one of released, .*, got 'none'"),
         (run(profiles=["q"]), "run a: unknown profile 'q'; known are p"),
+        (changed(runs={"a": {"profiles": []}}), "profile p: no run is in it"),
+        (changed(runs={"a": {"steps": "x"}, "b": {}}), r"run a: steps must be an integer [^\n]*\n$"),
         (run(profiles="p"), "run a: profiles must be a list of profiles, got 'p'"),
         (
             changed(runs={"a": {"dataset": "shapes3d"}, "b": {"print_every": 1}}),
