@@ -180,6 +180,9 @@ def execute(notebook: Path, target: Path, values: dict[str, Value], *, keep_open
         print(f"\nThe kernel of {notebook.name} died; too little memory is the usual cause.", file=sys.stderr)
     except KeyboardInterrupt:
         stopped = True
+    except RuntimeError:
+        if not stopped:  # a kernel that is interrupted while it starts dies
+            raise
     else:
         return 0
     finally:

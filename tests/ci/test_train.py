@@ -2,6 +2,8 @@
 
 import ast
 import json
+import os
+import signal
 import sys
 
 import nbformat
@@ -168,6 +170,23 @@ except KeyboardInterrupt:
     assert printed.err.splitlines()[-1].startswith("To go on: ")
     assert printed.err.splitlines()[-1].endswith(" ".join(arguments))
     assert streams(tmp_path / "small-name=b.ipynb") == "saved\n"
+
+
+def test_ctrl_c_while_the_kernel_starts_is_no_failure(notebook, tmp_path, monkeypatch):
+    class Starting:
+        def interrupt(self):
+            return True
+
+    def start(*arguments, **settings):
+        train.RunningPython.latest = Starting()
+        os.kill(os.getpid(), signal.SIGINT)
+        raise RuntimeError("Kernel died before replying to kernel_info")
+
+    monkeypatch.setattr(train.papermill, "execute_notebook", start)
+    assert train.execute(notebook(), tmp_path / "executed.ipynb", {}) == 130
+    monkeypatch.setattr(os, "kill", lambda pid, number: None)
+    with pytest.raises(RuntimeError, match="died before replying"):
+        train.execute(notebook(), tmp_path / "executed.ipynb", {})
 
 
 def test_a_dead_kernel_is_reported(notebook, tmp_path, capsys):
