@@ -28,7 +28,7 @@ class Architecture:
         blocks: residual blocks a stage, two convolutions each.
         patch: edge in pixels of the patches that the decoder's last stage paints (1: single pixels).
         encoder_patch: edge in pixels of the patches that the encoder's first stage sees, `patch` or a multiple by a
-            power of two. The encoder is spared the stages on finer grids, its largest pictures; it keeps one stage.
+            power of two: the encoder leaves out its stages on finer grids, where most of its time goes, but for one.
         encoder_dense: units of the encoder's dense layer.
         decoder_dense: units of the decoder's two dense layers, the length of the conditioning vector.
     """
@@ -53,9 +53,9 @@ class Architecture:
             raise ValueError(f"image_size must be one of {sizes}, … for this size of network, got {image_size}")
         return stages
 
-    def spared(self, image_size: int) -> int:
-        """Number of stages that the encoder has less."""
-        return min((self.encoder_patch // self.patch).bit_length() - 1, self.stages(image_size) - 1)
+    def encoder_stages(self, image_size: int) -> int:
+        """Number of halvings from the encoder's patches to the 4×4 grid, at least one."""
+        return max(1, self.stages(image_size) - (self.encoder_patch // self.patch).bit_length() + 1)
 
 
 ARCHITECTURES = {
@@ -185,11 +185,12 @@ class Encoder(nnx.Module):
         rngs: nnx.Rngs,
     ):
         a = architecture
-        spared = a.spared(image_size)
-        self.patch = a.patch << spared
+        stages = a.stages(image_size)
+        first = stages - a.encoder_stages(image_size)
+        self.patch = a.patch << first
         self.stages, self.downs = nnx.List(), nnx.List()
         n_in = 3 * self.patch**2
-        for stage in range(spared, a.stages(image_size)):
+        for stage in range(first, stages):
             width = a.width << stage
             channels = [n_in] + [width] * a.blocks
             self.stages.append(
