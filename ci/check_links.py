@@ -56,9 +56,9 @@ def collect(html: Path, root: Path = ROOT) -> dict[str, list[str]]:
 class Asker:
     """Asks for addresses, at most once a `PAUSE` on one server."""
 
-    def __init__(self, seconds: float, pause: float = PAUSE) -> None:
-        """`seconds` are how long a server may take to answer."""
-        self._seconds, self._pause = seconds, pause
+    def __init__(self, seconds: float, pause: float | None = None) -> None:
+        """`seconds` are how long a server may take to answer; `pause` is for tests."""
+        self._seconds, self._pause = seconds, PAUSE if pause is None else pause
         self._turns: dict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def _once(self, address: str) -> int | str:

@@ -116,6 +116,7 @@ def register(python: Path, folder: Path) -> None:
     place.mkdir(parents=True)
     (place / "kernel.json").write_text(json.dumps(spec | {"language": "python"}))
     os.environ["JUPYTER_PATH"] = str(folder)
+    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # or each kernel warns of the debugger that it does not use
 
 
 def setting(text: str) -> tuple[str, object]:
@@ -166,7 +167,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Make the environment, run the notebooks, return 1 if one failed."""
     parser = argparse.ArgumentParser(description="Run notebooks as a reader does in Colab.")
     parser.add_argument("notebooks", nargs="*", type=Path, help="default: all")
-    parser.add_argument("--here", action="store_true", help="with this Python, instead of a new environment")
+    parser.add_argument("--here", action="store_true", help="with this Python, which loses its tripod_lite")
     parser.add_argument("--published", action="store_true", help="install as the first cell says, not from a wheel")
     parser.add_argument("--set", action="append", default=[], type=setting, metavar="NAME=VALUE", dest="values")
     parser.add_argument("--out", type=Path, help="folder for the executed notebooks")

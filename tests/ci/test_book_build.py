@@ -25,7 +25,7 @@ print("the answer is", tripod_lite.answer())
 
 @pytest.fixture
 def repository(tmp_path):
-    """A repository with the real settings, Makefile and scripts, a package of one function and a chapter of one cell."""
+    """A repository with the real settings, Makefile and scripts, a package of one function and one chapter."""
     root = tmp_path / "repository"
     for name in COPIED:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
