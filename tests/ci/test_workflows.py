@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import subprocess
 
 import book_cache
 import nbformat
@@ -119,6 +120,17 @@ def test_the_gpu_and_the_image_are_the_ones_meant():
     for name in ("gpu", "colab", "smoke"):
         (kept,) = [s for s in steps(read(name)) if s.get("uses", "").startswith("actions/upload-artifact@")]
         assert kept["if"] == "always()", "notebooks of a failed run are the ones that are wanted"
+
+
+def test_without_a_gpu_the_training_does_not_begin(tmp_path):
+    silent = tmp_path / "nvidia-smi"
+    silent.write_text("#!/bin/sh\nexit 9\n")
+    silent.chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    run = subprocess.run([ROOT / "ci/train_on_gpu.sh"], env={"PATH": path}, capture_output=True, text=True, timeout=60)
+    assert run.returncode == 1
+    assert run.stderr == "ci/train_on_gpu.sh needs an NVIDIA GPU with its driver, and nvidia-smi does not answer\n"
+    assert run.stdout == ""
 
 
 def test_versions_are_chosen_from_two(capsys):
