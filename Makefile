@@ -6,6 +6,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 BUILD := book/_build
+WORKERS := -n auto --maxprocesses 4 --dist loadfile
 SOURCES := tripod_lite tests ci benchmarks book data/cards
 
 # The book and the tests are meant for a CPU; `make test JAX_PLATFORMS=cuda` tries them elsewhere.
@@ -41,16 +42,16 @@ book: $(STAMP)  ## execute the chapters and build the book: book/_build/html/ind
 	$(PY) ci/check_book.py $(BUILD)/html
 
 test: $(STAMP)  ## run the tests
-	$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(PY) -m pytest $(WORKERS)
 
 bench: $(STAMP)  ## measure what a training step costs, in ten minutes, on an idle machine: data/benchmarks
 	$(PY) -m benchmarks
 
 oldest:  ## run the tests with the oldest versions that pyproject.toml allows, in .venv-oldest
-	$(or $(PYTHON),python3) ci/versions.py $@
+	$(or $(PYTHON),python3) ci/versions.py $@ $(WORKERS)
 
 newest:  ## run the tests with the newest versions that pyproject.toml allows, in .venv-newest
-	$(or $(PYTHON),python3) ci/versions.py $@
+	$(or $(PYTHON),python3) ci/versions.py $@ $(WORKERS)
 
 colab: $(STAMP)  ## run every notebook as a reader does in Colab, with Colab's versions
 	$(PY) ci/try_like_colab.py

@@ -1,6 +1,6 @@
 """Run the tests with the oldest or the newest versions that pyproject.toml allows, in an environment of their own.
 
-python ci/versions.py oldest|newest [--jax VERSION] [arguments for pytest]
+python ci/versions.py oldest|newest [arguments for pytest]
 
 The lock file plays no part here. The oldest set takes the lower bound of every dependency that pyproject.toml names;
 the newest one takes what was released last. The environment is .venv-oldest or .venv-newest, of the Python that runs
@@ -23,17 +23,15 @@ def run(*command: str | Path) -> None:
     subprocess.run([str(part) for part in command], cwd=ROOT, check=True)
 
 
-def install(which: str, jax: str | None) -> Path:
-    """Make the environment anew and return its Python; `jax` narrows the versions of JAX, as "0.10"."""
+def install(which: str) -> Path:
+    """Make the environment anew and return its Python."""
     folder = ROOT / f".venv-{which}"
     venv.create(folder, clear=True, with_pip=True)
     python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     # The resolver installs itself in the environment: pip has none that looks for the lowest versions.
     run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "uv")
-    wanted = ["--editable", ".[book,test]"] + ([f"jax=={jax}.*"] if jax else [])
-    run(
-        python, "-m", "uv", "pip", "install", "--quiet", "--python", python, "--resolution", RESOLUTIONS[which], *wanted
-    )
+    options = ["--quiet", "--python", python, "--resolution", RESOLUTIONS[which]]
+    run(python, "-m", "uv", "pip", "install", *options, "--editable", ".[book,test]")
     return python
 
 
@@ -41,10 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Install, say what was installed, and return the exit status of pytest."""
     parser = argparse.ArgumentParser(description="Run the tests with the oldest or newest versions allowed.")
     parser.add_argument("which", choices=RESOLUTIONS)
-    parser.add_argument("--jax", help="only versions of JAX that start so, as 0.10")
     args, rest = parser.parse_known_args(arguments)
     try:
-        python = install(args.which, args.jax)
+        python = install(args.which)
     except subprocess.CalledProcessError as error:
         print(f"The {args.which} versions cannot be installed; see above.", file=sys.stderr)
         return error.returncode
