@@ -148,10 +148,11 @@ def run_all(
         subprocess.run(uninstall, check=True, stderr=subprocess.DEVNULL)
         notebook = nbformat.read(path, as_version=4)
         prepare(notebook, package, values)
+        print(f"{name:<34} ", end="", flush=True)
         start = time.perf_counter()
         with tempfile.TemporaryDirectory(dir=work, prefix="empty-") as cwd:
             wrong = execute(notebook, Path(cwd))
-        print(f"{name:<34} {'failed' if wrong else 'passed'} {time.perf_counter() - start:7.1f} s", flush=True)
+        print(f"{'failed' if wrong else 'passed'} {time.perf_counter() - start:7.1f} s", flush=True)
         if wrong:
             failed += 1
             print(f"    {wrong}", flush=True)
@@ -176,6 +177,12 @@ def main(arguments: list[str] | None = None) -> int:
         if not path.is_file():
             parser.error(f"no such notebook: {path}")
     paths = [path.resolve() for path in args.notebooks] or all_notebooks()
+    values = SHORT | dict(args.values)
+    for path in paths:  # before minutes are spent on the environment
+        try:
+            prepare(nbformat.read(path, as_version=4), None, values)
+        except ValueError as error:
+            parser.error(f"{path.name}: {error}")
     for name in DROPPED:
         os.environ.pop(name, None)
     with tempfile.TemporaryDirectory(prefix="like-colab-") as temporary:
@@ -183,7 +190,7 @@ def main(arguments: list[str] | None = None) -> int:
         python = Path(sys.executable) if args.here else colab_python(work / "venv")
         package = None if args.published else wheel(work / "wheel")
         register(python, work / "jupyter")
-        failed = run_all(paths, python, package, SHORT | dict(args.values), work, args.out)
+        failed = run_all(paths, python, package, values, work, args.out)
     print(f"{len(paths) - failed} of {len(paths)} notebooks ran from top to bottom.")
     return int(failed > 0)
 

@@ -172,6 +172,13 @@ def test_what_cannot_be_prepared_is_refused():
     ]
 
 
+def test_a_wrong_setting_is_an_error_before_anything_is_installed(capsys):
+    with pytest.raises(SystemExit) as caught:
+        try_like_colab.main([str(try_like_colab.TRAINING), "--set", "stesp=2"])
+    assert caught.value.code == 2
+    assert "train.ipynb: --set must name parameters among" in capsys.readouterr().err
+
+
 def test_a_failing_cell_is_reported_and_the_next_notebook_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("JUPYTER_PATH", "")
     monkeypatch.setattr(try_like_colab, "versions", lambda python: {"jax": "1"})
