@@ -10,6 +10,8 @@ import pytest
 import try_like_colab
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+import tripod_lite.results  # noqa: F401, now: what it imports has a package google of its own
+
 NOTEBOOKS = install_cell.notebooks()
 
 
