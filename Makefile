@@ -6,6 +6,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 BUILD := book/_build
+WORKERS := -n auto --maxprocesses 4 --dist loadfile
 SOURCES := tripod_lite tests ci benchmarks book data/cards
 
 # The book and the tests are meant for a CPU; `make test JAX_PLATFORMS=cuda` tries them elsewhere.
@@ -16,7 +17,7 @@ PYTHON ?= $(shell for python in python3.12 python3.11 python3.13 python3 python;
 	if "$$python" -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' >/dev/null 2>&1; \
 	then echo "$$python"; break; fi; done)
 
-.PHONY: help setup book test smoke bench lint fix lock hooks clean
+.PHONY: help setup book test smoke bench oldest newest colab links lint fix lock hooks clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' Makefile
@@ -41,7 +42,7 @@ book: $(STAMP)  ## execute the chapters and build the book: book/_build/html/ind
 	$(PY) ci/check_book.py $(BUILD)/html
 
 test: $(STAMP)  ## run the tests
-	$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(PY) -m pytest $(WORKERS)
 
 smoke: $(STAMP)  ## run the training notebooks of ci/matrix.yml for a few steps each: build/smoke
 	@# From nothing: what an earlier version of the code has left would count as done.
@@ -51,12 +52,26 @@ smoke: $(STAMP)  ## run the training notebooks of ci/matrix.yml for a few steps 
 bench: $(STAMP)  ## measure what a training step costs, in ten minutes, on an idle machine: data/benchmarks
 	$(PY) -m benchmarks
 
+oldest:  ## run the tests with the oldest versions that pyproject.toml allows, in .venv-oldest
+	$(or $(PYTHON),python3) ci/versions.py $@ $(WORKERS)
+
+newest:  ## run the tests with the newest versions that pyproject.toml allows, in .venv-newest
+	$(or $(PYTHON),python3) ci/versions.py $@ $(WORKERS)
+
+colab: $(STAMP)  ## run every notebook as a reader does in Colab, with Colab's versions
+	$(PY) ci/try_like_colab.py
+
+links: $(STAMP)  ## ask for every address that the built book links to, after `make book`
+	$(PY) ci/check_links.py $(BUILD)/html
+
 lint: $(STAMP)  ## report style, formatting and notebooks that are not stripped
 	$(PY) -m ruff check $(SOURCES)
 	$(PY) -m ruff format --check $(SOURCES)
 	$(PY) ci/strip_notebooks.py --check book data/cards
+	$(PY) ci/install_cell.py --check
 
 fix: $(STAMP)  ## mend what `make lint` reports, where a tool can
+	$(PY) ci/install_cell.py
 	$(PY) ci/strip_notebooks.py book data/cards
 	$(PY) -m ruff check --fix $(SOURCES)
 	$(PY) -m ruff format $(SOURCES)
@@ -70,4 +85,4 @@ hooks: $(STAMP)  ## run `make lint`'s checks before every commit
 	$(VENV)/bin/pre-commit install
 
 clean:  ## remove the built book and the caches, keep .venv
-	rm -rf $(BUILD) build .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(BUILD) build .venv-oldest .venv-newest .pytest_cache .ruff_cache .hypothesis

@@ -24,6 +24,7 @@ class Point:
         legs: a key of `LEGS`: all of them, all but one, or none.
         precision: of the computation, "float32" or "bfloat16".
         seeds: runs that take the step together.
+        design: of leg 3's probes, "independent" or "crossed", two of a kind; None: the preset's.
         image_size: in pixels, where it is not the preset's.
     """
 
@@ -32,17 +33,20 @@ class Point:
     legs: str = "all"
     precision: str = "float32"
     seeds: int = 1
+    design: str | None = None
     image_size: int | None = None
 
     @property
     def name(self) -> str:
-        """Unique, and readable: SIZE-bBATCH-LEGS-PRECISION-sSEEDS."""
-        pixels = "" if self.image_size is None else f"-{self.image_size}px"
-        return f"{self.size}-b{self.batch}-{self.legs}-{self.precision}-s{self.seeds}{pixels}"
+        """Unique, and readable: SIZE-bBATCH-LEGS-PRECISION-sSEEDS, and what is not the preset's."""
+        rest = ("" if self.design is None else f"-{self.design}") + (f"-{self.image_size}px" if self.image_size else "")
+        return f"{self.size}-b{self.batch}-{self.legs}-{self.precision}-s{self.seeds}{rest}"
 
     def config(self) -> TripodConfig:
         """The configuration that `fit` would be given."""
         changes: dict[str, Any] = {"batch_size": self.batch, "precision": self.precision} | LEGS[self.legs]
+        if self.design is not None:
+            changes |= {"nhp_design": self.design, "probes": 2}
         if self.image_size is not None:
             changes["image_size"] = self.image_size
         return TripodConfig.preset("shapes3d", size=self.size, **changes)
@@ -52,6 +56,7 @@ class Point:
         config = self.config()
         return asdict(self) | {
             "image_size": config.image_size,
+            "design": config.nhp_design,
             "probes": config.probes,
             "nhp_samples": config.nhp_samples,
         }
@@ -63,6 +68,7 @@ def cpu_points() -> list[Point]:
     points = [tiny, lite, paper]
     points += [replace(tiny, legs=legs) for legs in ("nonhp", "noklm", "noquant", "none")]
     points += [replace(point, legs=legs) for legs in ("nonhp", "none") for point in (lite, paper)]
+    points += [replace(tiny, design="independent"), replace(lite, design="crossed")]
     points += [replace(point, precision="bfloat16") for point in (tiny, lite)]
     points += [replace(tiny, batch=batch) for batch in (512, 16, 128, 64, 256)]
     points += [replace(tiny, seeds=seeds) for seeds in (2, 8)]
@@ -78,6 +84,7 @@ def accelerator_points() -> list[Point]:
     points = [replace(point, precision=precision) for point in (paper, lite, tiny) for precision in both]
     points += [replace(paper, batch=512), replace(paper, batch=16), replace(tiny, seeds=8)]
     points += [replace(paper, legs=legs) for legs in LEGS if legs != "all"]
+    points += [replace(paper, design="crossed"), replace(lite, design="crossed"), replace(tiny, design="independent")]
     points += [replace(point, seeds=seeds) for seeds in (8, 4, 2) for point in (lite, tiny, paper)]
     points += [replace(point, legs=legs) for point in (lite, tiny) for legs in LEGS if legs != "all"]
     points += [

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,10 @@ def code(root: Path = ROOT) -> str:
 
 
 class Record:
-    """The figures of a grid of points, in a file that has all points measured so far.
+    """The figures of a grid of points, which take their file's place when all of them are measured.
 
-    A later run on the same machine with the same code goes on where this one stopped. Figures of other code or of
-    another machine are not mixed with its own; they are dropped.
+    Until then they are in a file beside it, PATH.unfinished, from which a later run on the same machine with the same
+    code goes on. Figures of other code or of another machine are not mixed with its own.
 
     Attributes:
         points: the figures by the point's name. Each has the number of the `run` that measured it.
@@ -53,25 +53,38 @@ class Record:
 
         Args:
             path: the JSON file; it need not exist.
-            fresh: forget what it has.
+            fresh: begin without what was measured before.
         """
-        self._path = path
+        self._path, self._unfinished = path, path.with_name(path.name + ".unfinished")
         self._here = environment() | {"code": code()}
-        there = json.loads(path.read_text(encoding="utf-8")) if path.is_file() and not fresh else {}
-        self.runs: list[dict[str, Any]] = there.get("runs", [])
-        self.points: dict[str, dict[str, Any]] = there.get("points", {})
-        if any(run["environment"].get(name) != self._here[name] for run in self.runs for name in SAME):
-            print(f"{path} is of other code or of another machine, so all of it is measured again", flush=True)
-            self.runs, self.points = [], {}
+        self.runs: list[dict[str, Any]] = []
+        self.points: dict[str, dict[str, Any]] = {}
+        for source in () if fresh else (self._unfinished, path):
+            there = json.loads(source.read_text(encoding="utf-8")) if source.is_file() else {"runs": []}
+            if not there["runs"]:
+                continue
+            if any(run["environment"].get(name) != self._here[name] for run in there["runs"] for name in SAME):
+                print(f"{source} is of other code or of another machine, so all of it is measured again", flush=True)
+                continue
+            self.runs, self.points = there["runs"], there["points"]
+            break
 
     def begin(self, setting: Mapping[str, Any]) -> None:
         """Begin a run: the points that are added from now on were measured under this setting."""
         self.runs.append({"environment": self._here} | dict(setting))
 
     def add(self, name: str, figures: Mapping[str, Any]) -> None:
-        """Keep the figures of a point and write the file."""
+        """Keep the figures of a point."""
         self.points[name] = dict(figures) | {"run": len(self.runs) - 1}
-        write(self._path, {"runs": self.runs, "points": self.points})
+        write(self._unfinished, {"runs": self.runs, "points": self.points})
+
+    def finish(self, names: Collection[str]) -> bool:
+        """Put the figures in their place if all of these points are among them; return whether they are."""
+        if set(names) - self.points.keys():
+            return False
+        if self._unfinished.is_file():
+            os.replace(self._unfinished, self._path)
+        return True
 
 
 def table(columns: Mapping[str, Callable[[Mapping[str, Any]], str]], rows: Sequence[Mapping[str, Any]]) -> str:

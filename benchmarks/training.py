@@ -10,8 +10,8 @@ program here; on a CPU `fit` itself trains them one after the other. The rate of
 count of XLA's cost analysis, of the step as it was written, over that median; it is compared with the product of two
 large matrices on the same device in the same run, in float32 and in the step's own precision. Memory is the compiler's
 plan: arguments, results and temporaries of a step, without what libraries take for themselves. Points of `points.py`
-are measured in turn until the minutes are spent. The file is written after every point; a run that was cut off goes on
-where it stopped.
+are measured in turn until the minutes are spent; a run that was cut off goes on where it stopped. The recorded file is
+replaced when all points are measured.
 
 Prediction, written before the first measurement. Images a second do not depend on the batch on a CPU from 16 on, and
 grow with it on a GPU up to 128. Leg 3 on all samples makes a step three times as long; on four of 32 images, as in
@@ -135,6 +135,7 @@ COLUMNS: dict[str, Callable[[dict], str]] = {
     "pixels": lambda row: str(row["image_size"]),
     "batch": lambda row: str(row["batch"]),
     "legs": lambda row: row["legs"],
+    "probes": lambda row: row["design"],
     "precision": lambda row: row["precision"],
     "seeds": lambda row: str(row["seeds"]),
     "ms/step": _figure("seconds", 1e3),
@@ -183,11 +184,11 @@ def main(arguments: list[str]) -> None:
     backend = jax.default_backend()
     path = args.out or default_path("training")
     minutes = args.minutes if args.minutes is not None else MINUTES.get(backend, ACCELERATOR_MINUTES)
-    points = [
-        point for point in (cpu_points() if backend == "cpu" else accelerator_points()) if args.only in point.name
-    ]
+    every = cpu_points() if backend == "cpu" else accelerator_points()
+    points = [point for point in every if args.only in point.name]
     record = Record(path, fresh=args.fresh)
     done, left = run(record, points, minutes)
+    whole = record.finish([point.name for point in (points if args.out else every)])
     rows = [record.points[point.name] for point in points if point.name in record.points]
     if rows:
         print(table(COLUMNS, [row for row in rows if "failed" not in row]))
@@ -195,4 +196,5 @@ def main(arguments: list[str]) -> None:
     for number, part in enumerate(record.runs):
         rates = ", ".join(f"{dtype} {rate / 1e9:.0f} GFLOP/s" for dtype, rate in part["products"].items())
         print(f"run {number}: matrix products in {rates}")
-    print(f"{done} points measured, {left} left{'; the same command goes on with them' if left else ''}: {path}")
+    print(f"{done} points measured, {left} left{'; the same command goes on with them' if left else ''}")
+    print(f"{path} has them" if whole else f"{path} gets them when all points are measured")

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-INPUTS = ("tripod_lite", "data", "pyproject.toml", "requirements.lock")
+INPUTS = ("tripod_lite", "data", "pyproject.toml", "requirements.lock", "_config.yml")
 
 
 def key(root: Path = ROOT) -> str:

@@ -10,10 +10,10 @@ from urllib.parse import unquote, urldefrag, urlsplit
 
 import yaml
 from bs4 import BeautifulSoup
+from install_cell import repository
 
 ROOT = Path(__file__).parents[1]
 LOADED = {"script": "src", "img": "src", "source": "src", "video": "src", "iframe": "src", "link": "href"}
-COLAB = "https://colab.research.google.com/github/tripod-book/tripod/blob/main/"
 REMINDERS = ("todo", "fixme", "tbd")
 NOT_FETCHED = {"canonical", "prev", "next", "search", "index", "author", "license"}
 
@@ -76,9 +76,10 @@ def check_structure(soup: BeautifulSoup) -> list[str]:
     return found
 
 
-def check_colab(soup: BeautifulSoup) -> list[str]:
+def check_colab(soup: BeautifulSoup, name: str) -> list[str]:
     """Find a chapter that Colab cannot open from its page."""
-    return [] if soup.select_one(f'a[href^="{COLAB}"]') else ["no button to Colab"]
+    address = f"{repository()['colab']}{name}.ipynb"
+    return [] if soup.select_one(f'a[href="{address}"]') else [f"no button to Colab, {address}"]
 
 
 def check_drafts(soup: BeautifulSoup) -> list[str]:
@@ -117,7 +118,7 @@ def check_book(html: Path, names: list[str], chapters: list[str]) -> list[str]:
     for path, soup in soups.items():
         findings = [line for check in CHECKS for line in check(soup)]
         if pages[path] in chapters:
-            findings += check_colab(soup)
+            findings += check_colab(soup, pages[path])
         found += [f"{pages[path]}: {line}" for line in findings + check_links(path, soup, anchors)]
     return found
 

@@ -49,6 +49,18 @@ def test_one_definition_gives_every_size(size, image_size):
     )  # the conditioning vector, and all up-blocks but the last
 
 
+@pytest.mark.parametrize(
+    ("size", "image_size", "patch", "widths"),
+    [("tiny", 16, 2, [16]), ("tiny", 32, 4, [32]), ("tiny", 64, 4, [32, 64]), ("lite", 64, 1, [16, 32, 64, 128])],
+)
+def test_the_encoder_begins_on_its_patches_and_ends_as_wide_as_the_decoder_begins(size, image_size, patch, widths):
+    encoder, decoder = nnx.eval_shape(lambda: pair(size, image_size, 5))
+    assert encoder.patch == patch
+    assert [stage[0].convs[0].out_features for stage in encoder.stages] == widths
+    assert encoder.stages[0][0].convs[0].in_features == 3 * patch**2
+    assert encoder.downs[-1].out_features == decoder.constant.shape[-1]
+
+
 def test_the_penalized_layers_of_the_paper_size_are_four():
     layers = jax.eval_shape(lambda: pair("paper", 64, 12)[1].activations(jnp.zeros((1, 12))))
     assert [layer.shape for layer in layers] == [(1, 256), (1, 8, 8, 256), (1, 16, 16, 128), (1, 32, 32, 64)]

@@ -5,11 +5,11 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
-from optax.contrib import MuonDimensionNumbers
+from optax.contrib import MuonDimensionNumbers, muon
 
 import tripod_lite as tl
 from tripod_lite.checkpoints import Checkpoints
-from tripod_lite.optimizers import kernel_axes, optimizer
+from tripod_lite.optimizers import optimizer, pack, packed
 
 CONFIG = tl.TripodConfig(n_z=3, image_size=16, size="tiny", batch_size=8, learning_rate=1e-2, schedule="cosine")
 
@@ -55,12 +55,55 @@ def test_the_state_of_muon_comes_back_from_a_checkpoint(tmp_path):
         jax.tree.map(np.testing.assert_array_equal, state, fresh)
 
 
+SHAPES = {"dense": (3, 8), "turned": (8, 3), "conv": (3, 3, 2, 5), "same": (5, 18), "bias": (5,), "picture": (4, 4, 2)}
+
+
+def draws(number):
+    rng = np.random.default_rng(number)
+    return {name: rng.normal(size=shape).astype(np.float32) for name, shape in SHAPES.items()}
+
+
+def test_packing_stacks_matrices_of_one_shape_and_joins_all_else():
+    tree = draws(0)
+    arrays, unpack = pack(tree)
+    assert {name: a.shape for name, a in arrays.items()} == {"3x8": (2, 3, 8), "5x18": (2, 5, 18), "vector": (37,)}
+    jax.tree.map(np.testing.assert_array_equal, unpack(arrays), tree)
+    np.testing.assert_array_equal(arrays["3x8"][1], tree["turned"].T)
+
+
+def test_a_tree_of_vectors_only_and_one_of_kernels_only_are_packed_too():
+    for tree in ({"a": np.ones(2), "b": np.zeros(3)}, {"kernel": np.ones((2, 3))}):
+        arrays, unpack = pack(tree)
+        jax.tree.map(np.testing.assert_array_equal, unpack(arrays), tree)
+
+
+def test_packed_muon_steps_as_the_plain_one():
+    def axes(params):
+        kernel = lambda p: MuonDimensionNumbers(tuple(range(p.ndim - 1)), p.ndim - 1)  # noqa: E731
+        return jax.tree.map(lambda p: kernel(p) if p.ndim in (2, 4) else None, params)
+
+    plain = muon(1e-2, consistent_rms=0.2, muon_weight_dimension_numbers=axes)
+    ours = optimizer(CONFIG.replace(optimizer="muon", schedule="constant"), 3)
+    params = draws(0)
+    states = [plain.init(params), ours.init(params)]
+    for number in (1, 2, 3):
+        gradient = jax.tree.map(lambda g: np.clip(g, -1, 1), draws(number))
+        pairs = zip((plain, ours), states, strict=True)
+        steps, states = zip(*(method.update(gradient, state, params) for method, state in pairs), strict=True)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6), *steps)
+
+
+def test_packed_hands_on_the_parameters_too():
+    method = packed(optax.add_decayed_weights(0.5))
+    params = draws(0)
+    steps, _ = method.update(jax.tree.map(np.zeros_like, params), method.init(params), params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b / 2), steps, params)
+
+
 def test_muon_takes_every_kernel_of_the_model():
     params = nnx.state(nnx.eval_shape(lambda: tl.Tripod(CONFIG, rngs=nnx.Rngs(0))), nnx.Param)
-    axes = kernel_axes(params)
-    for (path, leaf), chosen in zip(
-        jax.tree_util.tree_leaves_with_path(params),
-        jax.tree.leaves(axes, is_leaf=lambda a: a is None or isinstance(a, MuonDimensionNumbers)),
-        strict=True,
-    ):
-        assert (chosen is not None) == ("kernel" in jax.tree_util.keystr(path)), (path, leaf.shape)
+    arrays = jax.eval_shape(lambda tree: pack(tree)[0], params)
+    named = jax.tree_util.tree_leaves_with_path(params)
+    kernels = sum(leaf.size for path, leaf in named if "kernel" in jax.tree_util.keystr(path))
+    assert kernels == sum(array.size for name, array in arrays.items() if name != "vector")
+    assert sum(leaf.size for _, leaf in named) - kernels == arrays["vector"].size

@@ -4,15 +4,11 @@ import base64
 import io
 import json
 import re
-import sys
-from dataclasses import dataclass
 from html.parser import HTMLParser
 
-import jax
 import matplotlib
 import numpy as np
 import pytest
-from flax import nnx
 
 matplotlib.use("agg")
 
@@ -20,9 +16,7 @@ import matplotlib.pyplot as plt
 from PIL import Image
 
 from tripod_lite import widgets
-from tripod_lite.datasets import from_images
-from tripod_lite.legs import quantize
-from tripod_lite.widgets import explore, figure_frames, knobs
+from tripod_lite.widgets import figure_frames, knobs
 
 VOID = {"input", "img"}
 
@@ -166,66 +160,3 @@ def test_a_page_is_not_overloaded(monkeypatch):
     monkeypatch.setattr(widgets, "MAX_ENCODED_MB", 0.01)
     with pytest.raises(ValueError, match=r"at most 0.01 MB as PNG, got 0\.0 MB in 2 frames"):
         knobs(random_frames(2, 50, 50), {"a": [0, 1]})
-
-
-@dataclass(frozen=True)
-class Config:
-    n_z: int = 3
-    levels: int = 5
-    quantize: bool = True
-    image_size: int = 8
-
-
-class Painter(nnx.Module):
-    """A model of three latents, the red, green and blue of flat images."""
-
-    def __init__(self, config: Config):
-        self.config = config
-
-    def encode(self, images):
-        return quantize(jax.numpy.arctanh(1.99 * images.mean(axis=(1, 2)) / 255 - 0.995), self.config.levels)
-
-    def decode(self, z):
-        return jax.numpy.broadcast_to(((z + 1) / 2)[:, None, None, :], (len(z), 8, 8, 3))
-
-
-def test_explore_sets_the_latents():
-    pytest.importorskip("ipywidgets")
-    colors = np.array([[0, 128, 255], [255, 0, 0], [64, 64, 64]] * 7, np.uint8)
-    ds = from_images(np.broadcast_to(colors[:, None, None], (21, 8, 8, 3)).copy())
-    box = explore(Painter(Config()), ds.split(held_out=20)[1])
-    chosen, pictures, *sliders = box.children
-
-    def color(picture):
-        image = np.asarray(Image.open(io.BytesIO(picture.value)).convert("RGB"))
-        assert image.shape == (256, 256, 3)
-        assert (image == image[0, 0]).all()
-        return image[0, 0].tolist()
-
-    left, right = pictures.children
-    assert chosen.max == 19
-    seen = set()
-    for chosen.value in range(6):
-        red, green, blue = color(left)
-        seen.add((red, green, blue))
-        assert color(right) == [red, green, blue]  # all on the grid of five levels
-        assert all(slider.value == slider.options[slider.index] for slider in sliders)
-    assert len(seen) > 1
-    for slider in sliders:
-        slider.index = 4
-    assert color(right) == [255, 255, 255]
-    sliders[1].index = 2
-    assert color(right) == [255, 128, 255]
-
-
-def test_explore_asks_for_images_of_the_models_size():
-    pytest.importorskip("ipywidgets")
-    ds = from_images(np.zeros((4, 16, 16, 3), np.uint8))
-    with pytest.raises(ValueError, match="model's size 8, got 16"):
-        explore(Painter(Config()), ds)
-
-
-def test_explore_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "ipywidgets", None)
-    with pytest.raises(ImportError, match=r"tripod-lite\[book\]"):
-        explore(Painter(Config()), None)

@@ -9,6 +9,7 @@ Learning* (ICML 2024).
 from tripod_lite.autoencoder import Tripod, TripodConfig
 from tripod_lite.checkpoints import load, save
 from tripod_lite.datasets import DATASETS, from_images, load_dataset, materialize
+from tripod_lite.explorer import explore
 from tripod_lite.figures import plot_history, plot_images, plot_latents, plot_nmi, plot_reconstructions, plot_traversals
 from tripod_lite.legs import (
     Quantized,
@@ -40,7 +41,7 @@ from tripod_lite.metrics import (
     student,
 )
 from tripod_lite.training import Run, fit
-from tripod_lite.widgets import explore, knobs
+from tripod_lite.widgets import knobs
 
 __version__ = "0.1.0"
 

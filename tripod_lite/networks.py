@@ -24,9 +24,11 @@ class Architecture:
     """What the networks look like, but for the number of latents and the image size.
 
     Attributes:
-        width: channels of the first stage; every later stage doubles them.
+        width: channels of a stage on the finest grid, that of `patch`; every halving doubles them.
         blocks: residual blocks a stage, two convolutions each.
-        patch: edge in pixels of the patches that the first stage sees and the last one paints (1: single pixels).
+        patch: edge in pixels of the patches that the decoder's last stage paints (1: single pixels).
+        encoder_patch: edge in pixels of the patches that the encoder's first stage sees, `patch` or a multiple by a
+            power of two: the encoder leaves out its stages on finer grids, where most of its time goes, but for one.
         encoder_dense: units of the encoder's dense layer.
         decoder_dense: units of the decoder's two dense layers, the length of the conditioning vector.
     """
@@ -34,11 +36,12 @@ class Architecture:
     width: int
     blocks: int
     patch: int
+    encoder_patch: int
     encoder_dense: int
     decoder_dense: int
 
     def stages(self, image_size: int) -> int:
-        """Number of halvings from patches to the 4×4 grid.
+        """Number of doublings from the 4×4 grid to patches, the decoder's stages.
 
         Raises:
             ValueError: image_size / patch is not 4 times a power of two (at least 8).
@@ -50,11 +53,15 @@ class Architecture:
             raise ValueError(f"image_size must be one of {sizes}, … for this size of network, got {image_size}")
         return stages
 
+    def encoder_stages(self, image_size: int) -> int:
+        """Number of halvings from the encoder's patches to the 4×4 grid, at least one."""
+        return max(1, self.stages(image_size) - (self.encoder_patch // self.patch).bit_length() + 1)
+
 
 ARCHITECTURES = {
-    "tiny": Architecture(width=16, blocks=1, patch=2, encoder_dense=128, decoder_dense=64),
-    "lite": Architecture(width=16, blocks=1, patch=1, encoder_dense=256, decoder_dense=128),
-    "paper": Architecture(width=32, blocks=2, patch=1, encoder_dense=512, decoder_dense=256),
+    "tiny": Architecture(width=16, blocks=1, patch=2, encoder_patch=4, encoder_dense=128, decoder_dense=64),
+    "lite": Architecture(width=16, blocks=1, patch=1, encoder_patch=1, encoder_dense=256, decoder_dense=128),
+    "paper": Architecture(width=32, blocks=2, patch=1, encoder_patch=1, encoder_dense=512, decoder_dense=256),
 }
 
 
@@ -178,10 +185,12 @@ class Encoder(nnx.Module):
         rngs: nnx.Rngs,
     ):
         a = architecture
-        self.patch = a.patch
+        stages = a.stages(image_size)
+        first = stages - a.encoder_stages(image_size)
+        self.patch = a.patch << first
         self.stages, self.downs = nnx.List(), nnx.List()
-        n_in = 3 * a.patch**2
-        for stage in range(a.stages(image_size)):
+        n_in = 3 * self.patch**2
+        for stage in range(first, stages):
             width = a.width << stage
             channels = [n_in] + [width] * a.blocks
             self.stages.append(

@@ -1,4 +1,4 @@
-"""Figures to play with: sliders in a static page, which need no kernel, and sliders on a live model."""
+"""Figures to play with in a static page, which need no kernel."""
 
 import base64
 import html
@@ -15,7 +15,6 @@ import numpy.typing as npt
 from jaxtyping import UInt8
 
 if TYPE_CHECKING:
-    import ipywidgets
     import matplotlib.figure
 
 MAX_RAW_MB = 64
@@ -160,7 +159,7 @@ def knobs(
     height, width = frames.shape[-3:-1]
     flat = frames.reshape(-1, height, width, 3)
     columns = max(1, round(math.sqrt(len(flat) * height / width)))
-    sheet = _png(_packed(flat, columns))
+    sheet = png(_packed(flat, columns))
     if len(sheet) > MAX_ENCODED_MB * 1e6:
         raise ValueError(
             f"frames must be at most {MAX_ENCODED_MB} MB as PNG, got {len(sheet) / 1e6:.1f} MB in {len(flat)} frames; "
@@ -200,7 +199,7 @@ def knobs(
         "data": json.dumps(data).replace("</", "<\\/"),
         "summary": " × ".join(f"{name} {len(labels)}" for name, labels in texts.items()),
     }
-    return Knobs(sheet, columns, _png(frames[start]), fields)
+    return Knobs(sheet, columns, png(frames[start]), fields)
 
 
 def figure_frames(
@@ -237,71 +236,6 @@ def figure_frames(
     return np.asarray(few).reshape(n, height, width, 3)
 
 
-def explore(model: Any, ds: Any) -> "ipywidgets.VBox":
-    """Sliders over the latents of a model, in a notebook with a running kernel; for static pages see `knobs`.
-
-    Args:
-        model: a `Tripod`.
-        ds: a data set of images of the model's size; the first thousand of its held-out part can be chosen.
-
-    Returns:
-        The widget: an image, its reconstruction, and a slider for each latent, on its grid where it has one.
-
-    Raises:
-        ImportError: ipywidgets is not installed.
-        ValueError: images of another size than the model's.
-    """
-    try:
-        import ipywidgets
-    except ImportError as error:
-        raise ImportError('explore needs ipywidgets; install it with: pip install "tripod-lite[book]"') from error
-    from flax import nnx
-
-    config = model.config
-    if ds.image_size != config.image_size:
-        raise ValueError(f"ds must have images of the model's size {config.image_size}, got {ds.image_size}")
-    held_out = ds.split()[1] if ds.part == "all" else ds
-    encode = nnx.jit(lambda model, images: model.encode(images).quantized)
-    decode = nnx.jit(lambda model, z: (255 * model.decode(z) + 0.5).astype(np.uint8))
-    levels = np.broadcast_to(config.levels, config.n_z) if config.quantize else np.full(config.n_z, 41)
-    positions = [np.linspace(-1, 1, count, dtype=np.float32) for count in levels]
-
-    original, decoded = ipywidgets.Image(), ipywidgets.Image()
-    chosen = ipywidgets.IntSlider(min=0, max=min(1000, len(held_out)) - 1, description="image")
-    sliders = [
-        ipywidgets.SelectionSlider(options=[f"{value:.2f}" for value in grid], description=f"z_{j}")
-        for j, grid in enumerate(positions)
-    ]
-
-    def show(widget: Any, image: Any) -> None:
-        times = max(1, round(SMALL / config.image_size))
-        widget.value = _png(np.asarray(image).repeat(times, axis=0).repeat(times, axis=1))
-
-    placing = False  # while all sliders are put in place there is one drawing, at the end
-
-    def redraw(_: Any = None) -> None:
-        if placing:
-            return
-        z = np.array([[grid[slider.index] for grid, slider in zip(positions, sliders, strict=True)]])
-        show(decoded, decode(model, z)[0])
-
-    def choose(_: Any = None) -> None:
-        nonlocal placing
-        images = held_out.take(np.array([chosen.value]))[0]
-        show(original, images[0])
-        placing = True
-        for slider, grid, value in zip(sliders, positions, np.asarray(encode(model, images))[0], strict=True):
-            slider.index = int(np.abs(grid - value).argmin())
-        placing = False
-        redraw()
-
-    for slider in sliders:
-        slider.observe(redraw, "index")
-    chosen.observe(choose, "value")
-    choose()
-    return ipywidgets.VBox([chosen, ipywidgets.HBox([original, decoded]), *sliders])
-
-
 def _packed(frames: UInt8[np.ndarray, "n h w 3"], columns: int) -> UInt8[np.ndarray, "H W 3"]:
     """Frames side by side, row by row, black where the last row has none."""
     n, height, width, _ = frames.shape
@@ -310,7 +244,7 @@ def _packed(frames: UInt8[np.ndarray, "n h w 3"], columns: int) -> UInt8[np.ndar
     return padded.reshape(rows, columns, height, width, 3).swapaxes(1, 2).reshape(rows * height, columns * width, 3)
 
 
-def _png(picture: UInt8[np.ndarray, "h w 3"]) -> bytes:
+def png(picture: UInt8[np.ndarray, "h w 3"]) -> bytes:
     """The smallest PNG that keeps every pixel: with a palette where 256 colors are enough."""
     from PIL import Image
 

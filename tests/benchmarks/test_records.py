@@ -25,18 +25,37 @@ def path(tmp_path, here):
     first = Record(path)
     first.begin({"rate": 1.0})
     first.add("a", {"seconds": 1.5})
+    assert first.finish(["a"])
     return path
 
 
-def test_the_file_is_written_after_every_point(path):
+def unfinished(path):
+    return path.with_name("figures.json.unfinished")
+
+
+def test_every_point_is_written_and_the_file_changes_when_all_are_there(path):
+    before = path.read_text()
     record = Record(path)
     record.begin({"rate": 2.0})
     record.add("b", {"seconds": 2.5})
-    written = json.loads(path.read_text())
+    assert not record.finish(["a", "b", "c"])
+    assert path.read_text() == before
+    written = json.loads(unfinished(path).read_text())
     assert written["points"] == {"a": {"seconds": 1.5, "run": 0}, "b": {"seconds": 2.5, "run": 1}}
     assert [run["rate"] for run in written["runs"]] == [1.0, 2.0]
     assert written["runs"][1]["environment"] == HERE
+    record = Record(path)
+    record.begin({"rate": 3.0})
+    record.add("c", {"seconds": 3.5})
+    assert record.finish(["a", "b", "c"])
+    assert json.loads(path.read_text())["points"].keys() == {"a", "b", "c"}
     assert [p.name for p in path.parent.iterdir()] == ["figures.json"]
+
+
+def test_a_file_that_has_all_points_stays_as_it_is(path):
+    before = path.read_text()
+    assert Record(path).finish(["a"])
+    assert path.read_text() == before
 
 
 def test_a_run_that_was_cut_off_while_writing_leaves_the_old_file(path, monkeypatch):
@@ -47,6 +66,7 @@ def test_a_run_that_was_cut_off_while_writing_leaves_the_old_file(path, monkeypa
     with pytest.raises(KeyboardInterrupt):
         record.add("b", {"seconds": 2.5})
     assert path.read_text() == before
+    assert Record(path).points.keys() == {"a"}
 
 
 def test_figures_that_json_cannot_hold_are_refused_and_change_nothing(path):
@@ -55,7 +75,7 @@ def test_figures_that_json_cannot_hold_are_refused_and_change_nothing(path):
     record.begin({})
     with pytest.raises(ValueError, match="JSON"):
         record.add("b", {"seconds": float("nan")})
-    assert path.read_text() == before
+    assert path.read_text() == before and not unfinished(path).exists()
 
 
 @pytest.mark.parametrize("name", ["date", "commit"])
@@ -70,6 +90,10 @@ def test_other_code_or_another_machine_begins_anew(path, here, name, capsys):
     record = Record(path)
     assert record.points == {} and record.runs == []
     assert "measured again" in capsys.readouterr().out
+    record.begin({})
+    record.add("a", {"seconds": 9.0})
+    assert Record(path).points == {"a": {"seconds": 9.0, "run": 0}}
+    assert json.loads(path.read_text())["points"]["a"]["seconds"] == 1.5
 
 
 def test_fresh_forgets_what_is_there(path):

@@ -13,7 +13,7 @@ from benchmarks.records import Record
 
 POINT = Point("tiny", 2, legs="nonhp", image_size=16)
 PRODUCTS = {"float32": 1e9, "bfloat16": 2e9}
-FIELDS = {"size", "batch", "legs", "precision", "seeds", "image_size", "probes", "nhp_samples"} | {
+FIELDS = {"size", "batch", "legs", "precision", "seeds", "image_size", "design", "probes", "nhp_samples"} | {
     *("seconds", "blocks", "other_cores", "images_per_second", "compile_seconds", "memory_bytes"),
     *("flops", "flops_compiled", "flops_per_second", "share_float32", "share_precision"),
 }
@@ -101,7 +101,8 @@ def test_a_second_run_measures_only_what_is_missing(measured, tmp_path):
     assert training.run(Record(path), points[:5], minutes=1) == (3, 0)
     assert training.run(Record(path), points[:5], minutes=1) == (0, 0)
     assert measured == [point.name for point in points[:5]]
-    written = json.loads(path.read_text())
+    assert not path.exists()
+    written = json.loads((tmp_path / "training.json.unfinished").read_text())
     assert [written["points"][name]["run"] for name in measured] == [0, 0, 1, 1, 1]
     assert len(written["runs"]) == 2
 

@@ -5,7 +5,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 GOOD = """<html><head><link rel="stylesheet" href="_static/a.css"><link rel="canonical" href="https://example.org/a.html">
-<script src="_static/a.js"></script></head><body><a href="https://colab.research.google.com/github/tripod-book/tripod/blob/main/book/page.ipynb">
+<script src="_static/a.js"></script></head><body><a href="https://colab.research.google.com/github/tripod-book/tripod/blob/main/page.ipynb">
 run</a><article><h1 id="top">T</h1><figure id="f">
 <figcaption><span class="caption-number">1</span></figcaption></figure>
 <p><code>{ref}</code> is a role</p>
@@ -59,7 +59,9 @@ def test_each_fault_is_found(html, element, finding):
 
 
 def test_a_chapter_without_a_button_is_found(html):
-    assert check_book.check_book(html, ["page", "other"], ["page", "other"]) == ["other: no button to Colab"]
+    assert check_book.check_book(html, ["page", "other"], ["page", "other"]) == [
+        "other: no button to Colab, https://colab.research.google.com/github/tripod-book/tripod/blob/main/other.ipynb"
+    ]
 
 
 def test_table_of_contents_is_read_in_order(tmp_path):

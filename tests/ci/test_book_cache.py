@@ -3,7 +3,7 @@
 import book_cache
 import pytest
 
-INPUTS = ["tripod_lite/legs/hessian.py", "data/published.csv", "pyproject.toml", "requirements.lock"]
+INPUTS = ["tripod_lite/legs/hessian.py", "data/published.csv", "pyproject.toml", "requirements.lock", "_config.yml"]
 
 
 @pytest.fixture

@@ -79,10 +79,12 @@ def test_continuous_latents_are_scored_as_such():
     assert found.infoe == pytest.approx(1, abs=0.1)
 
 
-def test_without_factors_only_psnr_is_known():
+def test_without_factors_only_psnr_and_activity_are_known():
     found = evaluate(Painter(Config()), colored(factors=False), n=20)
     assert found.psnr > 20
-    assert all(getattr(found, name) is None for name in ("infom", "disentanglement", "nmi", "active", "factor_names"))
+    assert found.active.tolist() == evaluate(Painter(Config()), colored(), n=20, everything=False).active.tolist()
+    assert found.active.any()
+    assert all(getattr(found, name) is None for name in ("infom", "disentanglement", "nmi", "factor_names"))
     assert Scores.from_json(found.to_json()).to_json() == found.to_json()
     assert "InfoM" not in repr(found)
 

@@ -27,7 +27,7 @@ from tripod_lite.metrics.information import Counts, counted_information, informa
 from tripod_lite.metrics.intervals import RESAMPLES, bootstrap_deviation, mean_half_width, normal_quantile, student
 from tripod_lite.metrics.interventions import beta_vae_score, factor_vae_score
 from tripod_lite.metrics.modularity import modularity_of_information
-from tripod_lite.metrics.tables import as_codes, level_numbers
+from tripod_lite.metrics.tables import as_codes, as_table, level_numbers
 
 BATCH = 256
 TITLES = {
@@ -73,7 +73,7 @@ class Scores:
     informativeness: float | None
     psnr: float
     nmi: Float[np.ndarray, "n_s n_z"] | None
-    active: Bool[np.ndarray, " n_z"] | None
+    active: Bool[np.ndarray, " n_z"]
     factor_names: tuple[str, ...] | None
     n: int
     seed: int
@@ -88,8 +88,8 @@ class Scores:
     def to_json(self) -> str:
         """The scores as a JSON object of plain numbers and lists; an infinite PSNR is the string "inf"."""
         fields: dict[str, Any] = dataclasses.asdict(self)
-        for name in ("nmi", "active"):
-            fields[name] = None if fields[name] is None else fields[name].tolist()
+        fields["active"] = self.active.tolist()
+        fields["nmi"] = None if self.nmi is None else self.nmi.tolist()
         if np.isinf(self.psnr):
             fields["psnr"] = "inf"  # JSON has no number for it
         return json.dumps(fields, allow_nan=False)
@@ -108,9 +108,9 @@ class Scores:
             found = ", ".join(sorted(fields)) if isinstance(fields, dict) else type(fields).__name__
             raise ValueError(f"text must be a JSON object with the fields {', '.join(sorted(known))}, got {found}")
         fields["psnr"] = float(fields["psnr"])
+        fields["active"] = np.array(fields["active"], bool)
         if fields["nmi"] is not None:
             fields["nmi"] = np.array(fields["nmi"], np.float64)
-            fields["active"] = np.array(fields["active"], bool)
             fields["factor_names"] = tuple(fields["factor_names"])
         return cls(**fields)
 
@@ -121,8 +121,7 @@ class Scores:
             for name, title in TITLES.items()
             if getattr(self, name) is not None
         ]
-        if self.active is not None:
-            lines.append(["active", f"{self.active.sum()}/{len(self.active)}"])
+        lines.append(["active", f"{self.active.sum()}/{len(self.active)}"])
         return _table([*lines, ["images", str(self.n)]])
 
 
@@ -218,6 +217,9 @@ def evaluate(
         scores, halves = _latent_scores(factors, latents, model.config.quantize, seed, everything, resamples)
         fields |= scores
         intervals = halves | intervals
+    else:
+        z, discrete = as_table("latents", latents), model.config.quantize
+        fields["active"] = active_latents(on_grid(z, None) if discrete else z, discrete)
     empty = {field.name: None for field in dataclasses.fields(Scores)}
     if everything and resamples:
         fields["intervals"] = intervals
