@@ -64,8 +64,8 @@ def test_names_say_what_a_run_was():
 def test_parameters_stand_for_a_configuration():
     assert configuration("mpi3d", "tiny") == tl.TripodConfig.preset("mpi3d", "tiny")
     fields = {"image_size": 16, "batch_size": 4, "quantize": False, "estimator": "matched", "lambda_nhp": 0.0}
-    expected = tl.TripodConfig.preset("mpi3d", "tiny", **fields, probes=3)
-    assert configuration("mpi3d", "tiny", **fields, lambda_klm=-1.0, probes=3) == expected
+    expected = tl.TripodConfig.preset("mpi3d", "tiny", **fields, levels=5)
+    assert configuration("mpi3d", "tiny", **fields, lambda_klm=-1.0, levels=5) == expected
     with pytest.raises(ValueError, match=r"batch_size must be .* got -1"):
         configuration("mpi3d", "tiny", batch_size=-1)
 
@@ -76,7 +76,10 @@ def test_a_result_is_read_where_it_is_that_of_the_run(run, tmp_path):
     Recorder(tmp_path, CONFIG, **PLACE).result(run, SCORES)
     result = read_result(path, CONFIG, **PLACE)
     assert result.scores.to_json() == SCORES.to_json()
-    assert result.differences(CONFIG.replace(probes=4), **PLACE | {"seed": 4}) == {"probes": (2, 4), "seed": (3, 4)}
+    assert result.differences(CONFIG.replace(levels=4), **PLACE | {"seed": 4}) == {
+        "levels": ([3, 5], 4),
+        "seed": (3, 4),
+    }
     elsewhere = CONFIG.replace(precision="bfloat16" if CONFIG.precision == "float32" else "float32")
     with pytest.raises(ValueError, match=r"another run \(precision: '\w+' there, '\w+' asked for\)"):
         read_result(path, elsewhere, **PLACE)

@@ -1,7 +1,6 @@
 """The driver of the run matrix: what is wrong stops it at once, what fails stops nothing else, what is done stays."""
 
 import fcntl
-import json
 import os
 import re
 import threading
@@ -13,7 +12,7 @@ import nbformat
 import pytest
 import train
 import yaml
-from small_matrices import LEAVES_A_RESULT, write_matrix
+from small_matrices import LEAVES_A_RESULT, a_result, write_matrix
 
 ABLATIONS = {"shapes3d-noquant", "shapes3d-noklm", "shapes3d-nonhp", "shapes3d-none"}
 BENCHMARKS = {"shapes3d", "mpi3d", "falcor3d", "isaac3d"}
@@ -259,18 +258,12 @@ def job(tmp_path):
     return one
 
 
-def recorded(steps=12000):
-    """The text of a result."""
-    fields = json.loads((train.RESULTS / "shapes3d-twin-tiny-32-seed0.json").read_text())
-    return json.dumps(fields | {"steps": steps})
-
-
 def test_a_second_process_waits_and_finds_the_run_done(job, capsys):
     lock = job.out / f"checkpoints/{job.result}.lock"
     lock.parent.mkdir(parents=True)
 
     def end(held):
-        (job.out / f"{job.result}.json").write_text(recorded())
+        (job.out / f"{job.result}.json").write_text(a_result())
         held.close()
 
     held = lock.open("w")
@@ -290,14 +283,14 @@ def test_of_two_attempts_that_end_the_first_one_counts(job):
         (work / "checkpoints").symlink_to("..")
         (work / job.executed).write_text(f"notebook {n}")
         (work / f"{job.result}-nmi.png").write_text(f"picture {n}")
-        (work / f"{job.result}.json").write_text(recorded(steps=n))
+        (work / f"{job.result}.json").write_text(a_result(steps=n))
     (job.out / f"checkpoints/{job.result}").mkdir()
     for work in works:
         attempts.land(work, job, scored=True)
     assert {p.name: p.read_text() for p in job.out.iterdir() if p.is_file()} == {
         job.executed: "notebook 1",
         f"{job.result}-nmi.png": "picture 1",
-        f"{job.result}.json": recorded(steps=1),
+        f"{job.result}.json": a_result(steps=1),
     }
     assert [p.name for p in (job.out / "checkpoints").iterdir()] == [job.result]
 

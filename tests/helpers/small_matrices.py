@@ -1,5 +1,6 @@
 """Matrices for tests of the driver: notebooks with the parameters of the training notebook that take seconds."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -8,10 +9,21 @@ import train
 import yaml
 from nbformat.v4 import new_code_cell, new_notebook
 
-# Leaves a result without training: that of a recorded run under another seed.
+import tripod_lite as tl
+
+RECORDED = train.RESULTS / "shapes3d-twin-tiny-32-seed0.json"
+
+
+def a_result(**changes):
+    """The text of a result: a recorded one, as of a run with the present preset, and with these fields."""
+    config = dataclasses.asdict(tl.TripodConfig.preset("shapes3d", "tiny"))
+    return json.dumps(json.loads(RECORDED.read_text()) | {"config": config} | changes)
+
+
+# Leaves a result without training.
 LEAVES_A_RESULT = f"""
 import json, pathlib
-result = json.loads(pathlib.Path({str(train.RESULTS)!r}, "shapes3d-twin-tiny-32-seed0.json").read_text())
+result = json.loads({a_result()!r})
 result |= {{"name": f"shapes3d-twin-tiny-32-seed{{seed}}", "seed": seed, "steps": steps}}
 result["scores"]["n"] = eval_images
 pathlib.Path(out, result["name"] + ".json").write_text(json.dumps(result))
@@ -42,7 +54,7 @@ run = tl.fit(
     progress=print_every,
 )
 total = sum(np.asarray(p, np.float64).sum() for p in jax.tree.leaves(nnx.state(run.model, nnx.Param)))
-recorded = Result.from_json(Path({str(train.RESULTS)!r}, "shapes3d-twin-tiny-32-seed0.json").read_text())
+recorded = Result.from_json(Path({str(RECORDED)!r}).read_text())
 recorder.result(run, dataclasses.replace(recorded.scores, n=eval_images, psnr=float(total)))
 """
 
