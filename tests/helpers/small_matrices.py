@@ -15,9 +15,12 @@ RECORDED = train.RESULTS / "shapes3d-twin-tiny-32-seed0.json"
 
 
 def a_result(**changes):
-    """The text of a result: a recorded one, as of a run with the present preset, and with these fields."""
-    config = dataclasses.asdict(tl.TripodConfig.preset("shapes3d", "tiny"))
-    return json.dumps(json.loads(RECORDED.read_text()) | {"config": config} | changes)
+    """The text of a result: a recorded one as a run of the present preset and steps would leave it, with these fields."""
+    present = {
+        "config": dataclasses.asdict(tl.TripodConfig.preset("shapes3d", "tiny")),
+        "steps": train.read_parameters(train.NOTEBOOK)["steps"].default,
+    }
+    return json.dumps(json.loads(RECORDED.read_text()) | present | changes)
 
 
 # Leaves a result without training.
