@@ -15,7 +15,7 @@ RECORDED = train.RESULTS / "shapes3d-twin-tiny-32-seed0.json"
 
 
 def a_result(**changes):
-    """The text of a result: a recorded one as a run of the present preset and steps would leave it, with these fields."""
+    """The text of a result: a recorded one, as a run of the present preset would leave it, with these fields."""
     present = {
         "config": dataclasses.asdict(tl.TripodConfig.preset("shapes3d", "tiny")),
         "steps": train.read_parameters(train.NOTEBOOK)["steps"].default,
