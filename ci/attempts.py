@@ -198,9 +198,7 @@ def failure(executed: Path) -> str:
         errors = [output for output in cell.get("outputs", ()) if output.output_type == "error"]
         if errors:
             why = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(errors[0].traceback))
-        elif (
-            "iopub.status.busy" in (times := cell.metadata.get("execution", {})) and "shell.execute_reply" not in times
-        ):
+        elif "iopub.status.busy" in times and "shell.execute_reply" not in times:
             why = "The kernel died in this cell; too little memory is the usual cause."
         else:
             continue
