@@ -193,16 +193,16 @@ def failure(executed: Path) -> str:
     """At which cell an executed notebook ended, what the cell says, and the traceback."""
     if not executed.is_file():
         return "the notebook's kernel did not start"
-    for cell in nbformat.read(executed, as_version=4).cells:
-        times = cell.metadata.get("execution", {})
-        errors = [output for output in cell.get("outputs", ()) if output.output_type == "error"]
+    cells = [cell for cell in nbformat.read(executed, as_version=4).cells if cell.cell_type == "code"]
+    for number, cell in enumerate(cells, start=1):
+        errors = [output for output in cell.outputs if output.output_type == "error"]
+        begun = cell.metadata.get("papermill", {}).get("start_time")
         if errors:
             why = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(errors[0].traceback))
-        elif "iopub.status.busy" in times and "shell.execute_reply" not in times:
+        elif begun and "shell.execute_reply" not in cell.metadata.get("execution", {}):
             why = "The kernel died in this cell; too little memory is the usual cause."
         else:
             continue
         source = "\n".join(f"    {line}" for line in cell.source.splitlines())
-        number = cell.execution_count or "*"
-        return f"{executed}, cell [{number}]:\n\n{source}\n\n{why}"
+        return f"{executed}, cell [{cell.execution_count or number}]:\n\n{source}\n\n{why}"
     return f"{executed}: no cell has failed, but the notebook did not come to its end"
