@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME] [options]`, NAME being training (or nothing), metrics, scenes, data or kills.
+"""`python -m benchmarks [NAME] [options]`, NAME being training (or nothing), probes, metrics, scenes, data or kills.
 
 For the options: `python -m benchmarks NAME --help`.
 """
@@ -6,7 +6,7 @@ For the options: `python -m benchmarks NAME --help`.
 import importlib
 import sys
 
-NAMES = ("training", "metrics", "scenes", "data", "kills")
+NAMES = ("training", "probes", "metrics", "scenes", "data", "kills")
 
 
 def main(arguments: list[str]) -> int:
