@@ -108,7 +108,7 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks probes", description=__doc__.splitlines()[0])
     parser.add_argument("--size", default="paper", help="of the networks")
     parser.add_argument("--batch", type=int, default=8, help="images a draw")
-    parser.add_argument("--draws", type=int, default=24, help="of images and probes")
+    parser.add_argument("--draws", type=int, default=16, help="of images and probes")
     parser.add_argument("--out", type=Path, help="the JSON file; by default data/benchmarks/probes-BACKEND.json")
     args = parser.parse_args(arguments)
     for name, least in (("batch", 4), ("draws", 2)):

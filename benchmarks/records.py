@@ -57,6 +57,7 @@ class Record:
         """
         self._path, self._unfinished = path, path.with_name(path.name + ".unfinished")
         self._here = environment() | {"code": code()}
+        self._newer = False  # whether there is more here than in the file
         self.runs: list[dict[str, Any]] = []
         self.points: dict[str, dict[str, Any]] = {}
         for source in () if fresh else (self._unfinished, path):
@@ -66,7 +67,7 @@ class Record:
             if any(run["environment"].get(name) != self._here[name] for run in there["runs"] for name in SAME):
                 print(f"{source} is of other code or of another machine, so all of it is measured again", flush=True)
                 continue
-            self.runs, self.points = there["runs"], there["points"]
+            self.runs, self.points, self._newer = there["runs"], there["points"], source == self._unfinished
             break
 
     def begin(self, setting: Mapping[str, Any]) -> None:
@@ -76,14 +77,16 @@ class Record:
     def add(self, name: str, figures: Mapping[str, Any]) -> None:
         """Keep the figures of a point."""
         self.points[name] = dict(figures) | {"run": len(self.runs) - 1}
+        self._newer = True
         write(self._unfinished, {"runs": self.runs, "points": self.points})
 
     def finish(self, names: Collection[str]) -> bool:
         """Put the figures in their place if all of these points are among them; return whether they are."""
         if set(names) - self.points.keys():
             return False
-        if self._unfinished.is_file():
+        if self._newer:
             os.replace(self._unfinished, self._path)
+            self._newer = False
         return True
 
 

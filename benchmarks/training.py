@@ -196,5 +196,7 @@ def main(arguments: list[str]) -> None:
     for number, part in enumerate(record.runs):
         rates = ", ".join(f"{dtype} {rate / 1e9:.0f} GFLOP/s" for dtype, rate in part["products"].items())
         print(f"run {number}: matrix products in {rates}")
-    print(f"{done} points measured, {left} left{'; the same command goes on with them' if left else ''}")
+    print(
+        f"{done} points measured, {left} left{'; the same command goes on with them, without --fresh' if left else ''}"
+    )
     print(f"{path} has them" if whole else f"{path} gets them when all points are measured")

@@ -5,9 +5,9 @@ What is guaranteed, also where two processes come to do the same run, on one mac
 - The scores, NAME.json, appear in the folder of results in one step, after the pictures and the executed notebook, and
   are never replaced: of two attempts that both come to an end the first one counts and the other is discarded. An
   attempt that fails or is killed leaves no scores and no pictures.
-- Where the file system has locks, a run is attempted by one process at a time. A second one waits, and finds the run
-  done or goes on from its checkpoints. The notebook's kernel holds the lock too, so that it outlasts a killed driver
-  for as long as the kernel does, a second or so.
+- A run is attempted by one process at a time. A second one waits, and finds the run done or goes on from its
+  checkpoints. The notebook's kernel holds the lock too, so that it outlasts a killed driver for as long as the kernel
+  does, a second or so. A file system without locks is warned of.
 - Where a machine loses its lock but lives on (a network that is cut), both attempts write checkpoints to one folder.
   They train the same run, every checkpoint appears in one step, and its checksum is verified when it is read: at worst
   one is not written, which is warned of.
@@ -16,6 +16,7 @@ The folder of an attempt is checkpoints/NAME.attempt-…, beside the checkpoints
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -102,6 +103,7 @@ class Outcome:
         seconds: that it took.
         scores: those of `SHOWN` that it has.
         problem: of a failed one, where and why.
+        interrupted: whether Ctrl-C came, perhaps too late for this run: no other is to begin.
     """
 
     name: str
@@ -109,6 +111,7 @@ class Outcome:
     seconds: float = 0.0
     scores: dict[str, float] | None = None
     problem: str = ""
+    interrupted: bool = False
 
 
 def scores_of(result: Result) -> dict[str, float]:
@@ -146,7 +149,7 @@ def attempt(job: Job) -> Outcome:
                     problem = str(error)
             land(work, job, scored=result is not None)
         if result is not None:
-            return outcome("done", scores=scores_of(result))
+            return outcome("done", scores=scores_of(result), interrupted=train.RunningPython.stopped)
         if status == 130:
             return outcome("stopped")
         return outcome("failed", problem=failure(job.out / job.executed) if status else problem)
@@ -165,7 +168,12 @@ def locked(path: Path, name: str) -> Iterator[TextIO]:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
-            except BlockingIOError:
+            except OSError as error:
+                if error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+                    print(f"{name}: {path.parent} has no locks; no other process should do this run", flush=True)
+                    break
+                if not isinstance(error, BlockingIOError):
+                    raise
                 if not waits:
                     print(f"{name}: waits for another process that does it", flush=True)
                 waits = True
@@ -184,8 +192,12 @@ def land(work: Path, job: Job, *, scored: bool) -> None:
             if path.name == job.executed or (scored and path.is_file() and path.name != scores):
                 os.replace(path, job.out / path.name)
         if scored:
-            with contextlib.suppress(FileExistsError):  # the other attempt came to its end just now
+            try:
                 os.link(work / scores, job.out / scores)
+            except FileExistsError:  # the other attempt came to its end just now
+                pass
+            except OSError:  # a file system without hard links: one of two that end at this very moment is replaced
+                os.replace(work / scores, job.out / scores)
     shutil.rmtree(work)
 
 

@@ -28,7 +28,7 @@ def one_by_one(jobs: list[Job]) -> Iterator[Outcome]:
     for job in jobs:
         outcome = attempt(job)
         yield outcome
-        if outcome.status == "stopped":
+        if outcome.status == "stopped" or outcome.interrupted:
             return
 
 
@@ -52,7 +52,7 @@ class Labeled:
 def in_processes(jobs: list[Job], count: int) -> Iterator[Outcome]:
     """Do the runs in processes of their own, `count` at a time."""
     context = multiprocessing.get_context("spawn")
-    left, running = list(jobs), {}
+    left, running, interrupted = list(jobs), {}, False
 
     def interrupt() -> None:
         for process, _ in running.values():
@@ -70,6 +70,7 @@ def in_processes(jobs: list[Job], count: int) -> Iterator[Outcome]:
                     running[receiver] = process, left.pop(0)
                 ready = wait(list(running))
             except KeyboardInterrupt:
+                interrupted = True
                 left.clear()
                 interrupt()
                 continue
@@ -81,6 +82,8 @@ def in_processes(jobs: list[Job], count: int) -> Iterator[Outcome]:
                     outcome = None
                 receiver.close()
                 process.join()
+                if outcome is None and interrupted:  # before it came to the run
+                    outcome = Outcome(job.name, "stopped")
                 died = Outcome(job.name, "failed", problem=f"its process ended with status {process.exitcode}")
                 yield outcome or died
     finally:
@@ -107,7 +110,7 @@ def connect(address: str) -> None:
         ValueError: Ray is not installed, or there is no cluster.
     """
     if importlib.util.find_spec("ray") is None:
-        raise ValueError("--ray needs Ray: pip install -c requirements.lock -e '.[sweep]'")
+        raise ValueError("--ray needs Ray: .venv/bin/python -m pip install -c requirements.lock -e '.[sweep]'")
     import ray
 
     # Where the workers find the modules of this folder, which the runs' function is in.

@@ -1,7 +1,7 @@
 """Give every notebook the first code cell that installs the package in Colab; `--check` only reports.
 
-The address of the repository stands in _config.yml and nowhere else; this writes it into the notebooks. After a change
-there, `make fix` runs this.
+The address of the repository stands in _config.yml; this writes it into the notebooks. After a change there, `make fix`
+runs this. README.md has the address too, in its links.
 """
 
 import sys

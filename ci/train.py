@@ -122,6 +122,7 @@ class RunningPython(AsyncKernelManager):
 
     latest: ClassVar["RunningPython | None"] = None
     keep_open: ClassVar[tuple[int, ...]] = ()
+    stopped: ClassVar[bool] = False  # whether a signal asked the latest notebook to end, also one that came too late
 
     def __init__(self, **settings: object) -> None:
         super().__init__(**settings)
@@ -147,15 +148,13 @@ def execute(notebook: Path, target: Path, values: dict[str, Value], *, keep_open
 
     The kernel inherits the file descriptors `keep_open`: a lock on one of them is held until it, too, has ended.
     """
-    stopped = False
-    RunningPython.latest, RunningPython.keep_open = None, keep_open
+    RunningPython.latest, RunningPython.keep_open, RunningPython.stopped = None, keep_open, False
 
     def stop(number: int, frame: FrameType | None) -> None:
         """Pass the first signal on: the training saves and the notebook ends. The second one is ours."""
-        nonlocal stopped
         for known, handler in before.items():
             signal.signal(known, handler)
-        stopped = True
+        RunningPython.stopped = True
         if RunningPython.latest is None or not RunningPython.latest.interrupt():
             raise KeyboardInterrupt
         print("\nStopping; once more to stop at once, without a checkpoint.", file=sys.stderr, flush=True)
@@ -179,16 +178,16 @@ def execute(notebook: Path, target: Path, values: dict[str, Value], *, keep_open
     except DeadKernelError:
         print(f"\nThe kernel of {notebook.name} died; too little memory is the usual cause.", file=sys.stderr)
     except KeyboardInterrupt:
-        stopped = True
+        RunningPython.stopped = True
     except RuntimeError:
-        if not stopped:  # a kernel that is interrupted while it starts dies
+        if not RunningPython.stopped:  # a kernel that is interrupted while it starts dies
             raise
     else:
         return 0
     finally:
         for known, handler in before.items():
             signal.signal(known, handler)
-    return 130 if stopped else 1
+    return 130 if RunningPython.stopped else 1
 
 
 def main(arguments: list[str] | None = None) -> int:

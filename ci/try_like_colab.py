@@ -25,7 +25,7 @@ import install_cell
 import nbformat
 from check_book import toc_pages
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 
@@ -104,7 +104,7 @@ def execute(notebook: NotebookNode, cwd: Path) -> str | None:
     )
     try:
         client.execute()
-    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+    except (CellExecutionError, CellTimeoutError, RuntimeError) as error:  # of a kernel that dies or does not start
         return failure(notebook, error)
     return None
 

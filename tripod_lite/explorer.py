@@ -30,11 +30,12 @@ def explore(model: Any, ds: Any, *, scores: "Scores | None" = None) -> "ipywidge
     Returns:
         The widget: an image, its reconstruction, and a slider for each latent, on its grid where it has one. Of the
         latent that was moved last it shows whether it is active, the decoded image along its values, with a frame at
-        the present one, and what it knows of each source (NMI), where the data set has sources.
+        the one that is nearest, and what it knows of each source (NMI), where the data set has sources.
 
     Raises:
         ImportError: ipywidgets is not installed.
-        ValueError: images of another size than the model's; scores of a model with another number of latents.
+        ValueError: images of another size than the model's; scores of a model with another number of latents; where
+            there are no scores, a source that takes only one value among the images.
     """
     try:
         import ipywidgets

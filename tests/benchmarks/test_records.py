@@ -58,6 +58,19 @@ def test_a_file_that_has_all_points_stays_as_it_is(path):
     assert path.read_text() == before
 
 
+def test_figures_of_other_code_that_were_left_unfinished_do_not_take_the_place_of_whole_ones(path, here):
+    before = path.read_text()
+    here["code"] = "other"
+    record = Record(path)
+    record.begin({})
+    record.add("a", {"seconds": 9.0})  # and cut off
+    here["code"] = "this"
+    record = Record(path)
+    assert record.points == {"a": {"seconds": 1.5, "run": 0}}
+    assert record.finish(["a"])
+    assert path.read_text() == before
+
+
 def test_a_run_that_was_cut_off_while_writing_leaves_the_old_file(path, monkeypatch):
     before = path.read_text()
     record = Record(path)

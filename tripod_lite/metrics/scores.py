@@ -108,6 +108,8 @@ class Scores:
             found = ", ".join(sorted(fields)) if isinstance(fields, dict) else type(fields).__name__
             raise ValueError(f"text must be a JSON object with the fields {', '.join(sorted(known))}, got {found}")
         fields["psnr"] = float(fields["psnr"])
+        if not isinstance(fields["active"], list):
+            raise ValueError(f"text must have a list for active, got {fields['active']!r}")
         fields["active"] = np.array(fields["active"], bool)
         if fields["nmi"] is not None:
             fields["nmi"] = np.array(fields["nmi"], np.float64)
