@@ -22,7 +22,7 @@ SETTING = {
     "batch_size": 4,
     "lambda_klm": 0.0,
     "lambda_nhp": 0.0,
-    "steps": 40,
+    "steps": 120,
     "print_every": 1,
     "checkpoint_every": 2,
     "eval_images": 300,
@@ -30,6 +30,7 @@ SETTING = {
 # What one process compiles the next one need not.
 ENVIRONMENT = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
 NAME = "shapes3d-twin-tiny-16-noklm-nonhp-seed0"
+CLUSTER = Path(__file__).parents[1] / "helpers/ray_cluster.py"
 LIMIT = 200  # seconds after which something hangs
 
 
@@ -77,8 +78,10 @@ def check_went_on(folder: Path, killed: int, undisturbed: dict) -> None:
     (executed,) = (folder / "out").glob("small-*.ipynb")
     cells = nbformat.read(executed, as_version=4).cells
     printed = "".join(output.get("text", "") for cell in cells for output in cell.get("outputs", ()))
-    first = int(re.search(r"step (\d+)/", printed)[1])
-    assert killed < first <= SETTING["steps"]
+    # The kernel outlasts its driver or machine by a second or so; on a fast machine it may have done all steps by then.
+    steps = [int(step) for step in re.findall(r"step (\d+)/", printed)]
+    assert killed < min(steps, default=SETTING["steps"])
+    assert (folder / f"out/checkpoints/{NAME}/{SETTING['steps']}").is_dir()
     assert comparable(folder / f"out/{NAME}.json") == undisturbed
     left = {path.name for path in (folder / "out/checkpoints").iterdir()}
     assert left == {NAME, f"{NAME}.json", f"{NAME}.lock"}
@@ -86,7 +89,7 @@ def check_went_on(folder: Path, killed: int, undisturbed: dict) -> None:
 
 def test_a_run_whose_driver_is_killed_goes_on_when_it_is_started_again(undisturbed, tmp_path):
     process = start(tmp_path)
-    killed = wait_for_step(tmp_path, random.randrange(2, SETTING["steps"] // 2))
+    killed = wait_for_step(tmp_path, random.randrange(2, SETTING["steps"] // 4))
     process.kill()
     os.kill(int(re.search(r"kernel (\d+)", (tmp_path / "said").read_text())[1]), signal.SIGKILL)
     process.wait()
@@ -95,25 +98,40 @@ def test_a_run_whose_driver_is_killed_goes_on_when_it_is_started_again(undisturb
     check_went_on(tmp_path, killed, undisturbed)
 
 
-def test_a_run_whose_machine_is_lost_goes_on_on_another(undisturbed, tmp_path, monkeypatch):
+@pytest.fixture
+def cluster(tmp_path, monkeypatch):
+    """The process of a Ray cluster; see ray_cluster.py."""
     pytest.importorskip("ray", reason="Ray is not installed: pip install '.[sweep]'")
-    from ray.cluster_utils import Cluster
-
     # For Ray's processes, which hand it on to the runs. Nobody is told of them, and nothing is killed for its memory.
     of_ray = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_memory_monitor_refresh_ms": "0"}
     for name, value in (ENVIRONMENT | of_ray).items():
         monkeypatch.setenv(name, value)
-    small = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **small})
+    with (tmp_path / "cluster").open("wb") as said:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": said}
+        process = subprocess.Popen([sys.executable, str(CLUSTER)], text=True, **pipes)
+    yield process
+    process.stdin.close()
     try:
-        first = cluster.add_node(num_cpus=1, **small)
-        process = start(tmp_path, f"--ray={cluster.address}")
-        killed = wait_for_step(tmp_path, random.randrange(2, SETTING["steps"] // 2))
-        cluster.add_node(num_cpus=1, **small)
-        cluster.remove_node(first, allow_graceful=False)  # SIGKILL
-        assert not (tmp_path / f"out/{NAME}.json").exists()
-        said = end(tmp_path, process)
+        process.wait(LIMIT)
     finally:
-        cluster.shutdown()
+        process.kill()
+
+
+def told(process: subprocess.Popen, word: str) -> str:
+    """The rest of the next line of a cluster that begins with this word; Ray prints others too."""
+    for line in process.stdout:
+        if line.startswith(word):
+            return line.removeprefix(word).strip()
+    raise EOFError(f"the cluster ended and did not say {word!r}")
+
+
+def test_a_run_whose_machine_is_lost_goes_on_on_another(undisturbed, tmp_path, cluster):
+    process = start(tmp_path, f"--ray={told(cluster, 'address')}")
+    killed = wait_for_step(tmp_path, random.randrange(2, SETTING["steps"] // 4))
+    cluster.stdin.write("lose\n")
+    cluster.stdin.flush()
+    told(cluster, "lost")
+    assert not (tmp_path / f"out/{NAME}.json").exists()
+    said = end(tmp_path, process)
     assert said.count("shapes3d: starts on") == 2
     check_went_on(tmp_path, killed, undisturbed)
