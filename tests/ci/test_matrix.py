@@ -241,7 +241,8 @@ def test_without_ray_the_command_says_what_to_install(tmp_path, monkeypatch, cap
     monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SystemExit):
         matrix.main(["smoke", "--ray=auto", f"--out={tmp_path / 'out'}"])
-    assert "--ray needs Ray: pip install -c requirements.lock -e '.[sweep]'" in capsys.readouterr().err
+    needs = "--ray needs Ray: .venv/bin/python -m pip install -c requirements.lock -e '.[sweep]'"
+    assert needs in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
