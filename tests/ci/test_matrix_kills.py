@@ -73,14 +73,17 @@ def wait_for_step(folder: Path, least: int) -> int:
     raise TimeoutError(f"no checkpoint of step {least}: {(folder / 'said').read_text()}")
 
 
-def check_went_on(folder: Path, killed: int, undisturbed: dict) -> None:
-    """The training went on after `killed` steps at the earliest, and its end is that of the undisturbed one."""
+def check_went_on(folder: Path, killed: int, undisturbed: dict, *, outlasts: bool = False) -> None:
+    """The training went on after `killed` steps at the earliest, and its end is that of the undisturbed one.
+
+    A kernel that `outlasts` its machine, by a second or so, may on a fast one have done all steps before it ends.
+    """
     (executed,) = (folder / "out").glob("small-*.ipynb")
     cells = nbformat.read(executed, as_version=4).cells
     printed = "".join(output.get("text", "") for cell in cells for output in cell.get("outputs", ()))
-    # The kernel outlasts its driver or machine by a second or so; on a fast machine it may have done all steps by then.
     steps = [int(step) for step in re.findall(r"step (\d+)/", printed)]
-    assert killed < min(steps, default=SETTING["steps"])
+    assert steps or outlasts
+    assert killed < min(steps, default=SETTING["steps"]) <= SETTING["steps"]
     assert (folder / f"out/checkpoints/{NAME}/{SETTING['steps']}").is_dir()
     assert comparable(folder / f"out/{NAME}.json") == undisturbed
     left = {path.name for path in (folder / "out/checkpoints").iterdir()}
@@ -134,4 +137,4 @@ def test_a_run_whose_machine_is_lost_goes_on_on_another(undisturbed, tmp_path, c
     assert not (tmp_path / f"out/{NAME}.json").exists()
     said = end(tmp_path, process)
     assert said.count("shapes3d: starts on") == 2
-    check_went_on(tmp_path, killed, undisturbed)
+    check_went_on(tmp_path, killed, undisturbed, outlasts=True)
