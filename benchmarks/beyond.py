@@ -15,8 +15,10 @@ seeds.
 (d) Two factors are tied in training, not in what is held out. What does each leg do then? Prediction: the penalty on
     multiinformation now works against the truth, and more is lost with it than without it.
 
-A run that is there, in build/beyond, is not done again. When all are there, data/beyond/runs.json gets their scores,
-and data/beyond/TWIN.npz the codes of the first `KEPT` held-out images.
+How well two runs agree is the modularity of the one's latents with the other's active latents in the place of factors.
+
+A run that is there, in build/beyond, is not done again. When all are there, data/benchmarks/beyond.json gets their
+scores, and how well the seeds of an arm agree.
 """
 
 import argparse
@@ -38,9 +40,11 @@ import tripod_lite as tl
 from benchmarks.records import ROOT, write
 from tripod_lite.datasets import Twin
 from tripod_lite.datasets.base import Factors, Images
+from tripod_lite.metrics.infomec import modularity_compactness
+from tripod_lite.metrics.information import normalized_information
 from tripod_lite.results import environment
 
-STEPS, BATCH, KEPT = 1500, 64, 2000
+STEPS, BATCH, HELD_OUT = 1500, 64, 10_000
 WEIGHTS = (1e-4, 4e-4, 1.6e-3)
 ESTIMATORS = ("released", "leave_one_out", "pairwise")
 SEEDS = (0, 1, 2)
@@ -48,7 +52,7 @@ CHOOSING_TWIN, CHOOSING_SEED = "shapes3d", 10
 TWINS = {"shapes3d": ("object_hue", "wall_hue"), "isaac3d": ("object_color", "wall_color")}  # and what (d) ties
 STRENGTH = 0.8
 BUILD = ROOT / "build" / "beyond"
-RESULT = ROOT / "data" / "beyond"
+RESULT = ROOT / "data" / "benchmarks" / "beyond.json"
 
 
 @dataclass(frozen=True)
@@ -151,12 +155,13 @@ def train(run: Run) -> str:
     ds, config = drawn(run.twin), run.config()
     trained_on = ds.correlated(*TWINS[run.twin], STRENGTH) if run.tied else ds
     result = tl.fit(trained_on, config, steps=STEPS, seed=run.seed, progress=False)
-    scores = tl.evaluate(result.model, ds, everything=False)
-    images, _ = ds.split()[1].take(np.arange(KEPT))
+    scores = tl.evaluate(result.model, ds, n=HELD_OUT, everything=False)
+    images, _ = ds.split()[1].take(np.arange(HELD_OUT))
     np.save(BUILD / f"{run.name}.npy", _codes(result.model, images))
     figures = {"twin": run.twin, "arm": run.arm, "seed": run.seed, "tied": run.tied, "changes": dict(run.changes)}
     figures |= {name: round(getattr(scores, name), 5) for name in ("infom", "infoc", "infoe", "psnr")}
-    figures |= {"active": int(scores.active.sum()), "seconds": round(result.seconds, 1)}
+    figures |= {"active": scores.active.tolist(), "nmi": np.round(scores.nmi, 4).tolist()}
+    figures |= {"seconds": round(result.seconds, 1)}
     figures |= {"environment": environment()}
     write(BUILD / f"{run.name}.json", figures)
     return run.name
@@ -164,9 +169,17 @@ def train(run: Run) -> str:
 
 def _codes(model: tl.Tripod, images: UInt8[Array, "n h w 3"]) -> np.ndarray:
     """Level numbers, uint8; latents without a grid are cut into 24 levels."""
-    continuous = np.concatenate([np.asarray(model.encode(part).continuous) for part in np.split(np.asarray(images), 8)])
+    continuous = np.concatenate(
+        [np.asarray(model.encode(part).continuous) for part in np.split(np.asarray(images), 40)]
+    )
     levels = np.asarray(model.config.levels if model.config.quantize else 24)
     return np.rint((continuous + 1) / 2 * (levels - 1)).astype(np.uint8)
+
+
+def agreement(codes: np.ndarray, active: np.ndarray, others: np.ndarray, others_active: np.ndarray) -> float:
+    """InfoM of codes, with the active ones of other codes as factors; codes of shape (n, n_z), active (n_z,)."""
+    told = normalized_information(others[:, others_active].astype(int), codes.astype(int))
+    return modularity_compactness(told, active)[0]
 
 
 def missing(wanted: Iterable[Run]) -> list[Run]:
@@ -175,20 +188,23 @@ def missing(wanted: Iterable[Run]) -> list[Run]:
 
 
 def collect() -> None:
-    """Put scores and codes in their places."""
+    """Put the figures in their place."""
     everything = choosing_runs() + comparing_runs(chosen())
-    figures = {run.name: json.loads((BUILD / f"{run.name}.json").read_text(encoding="utf-8")) for run in everything}
+    figures = {run: json.loads((BUILD / f"{run.name}.json").read_text(encoding="utf-8")) for run in everything}
     environments = []
     for one in figures.values():
         here = {name: value for name, value in one.pop("environment").items() if name != "date"}
         if here not in environments:
             environments.append(here)
         one["environment"] = environments.index(here)
-    setting = {"steps": STEPS, "batch": BATCH, "kept": KEPT, "strength": STRENGTH, "tied": TWINS, "chosen": chosen()}
-    write(RESULT / "runs.json", {"setting": setting, "environments": environments, "runs": figures})
-    for twin in TWINS:
-        codes = {run.name: np.load(BUILD / f"{run.name}.npy") for run in everything if run.twin == twin}
-        np.savez_compressed(RESULT / f"{twin}.npz", **codes)
+    codes = {run: (np.load(BUILD / f"{run.name}.npy"), np.array(one["active"])) for run, one in figures.items()}
+    for run, one in figures.items():
+        others = [other for other in figures if (other.twin, other.arm) == (run.twin, run.arm) and other != run]
+        one["agreement"] = [round(agreement(*codes[run], *codes[other]), 5) for other in others]
+    setting = {"steps": STEPS, "batch": BATCH, "held_out": HELD_OUT, "chosen": chosen(), "weights": WEIGHTS}
+    setting |= {"strength": STRENGTH, "tied": TWINS, "seeds": SEEDS}
+    rows = {run.name: one for run, one in figures.items()}
+    write(RESULT, {"environments": environments, "setting": setting, "runs": rows})
 
 
 def _pin(places: "multiprocessing.Queue[int]") -> None:
