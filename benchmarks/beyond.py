@@ -108,12 +108,9 @@ def arms(chosen: dict[str, float]) -> dict[str, tuple[bool, dict[str, Any]]]:
 def choosing_runs() -> list[Run]:
     """The runs from which the λ are chosen."""
     return [
-        Run(
-            twin, f"choose-{estimator}-{weight:g}", CHOOSING_SEED, False, _fixed(estimator=estimator, lambda_klm=weight)
-        )
+        Run(CHOOSING_TWIN, f"choose-{e}-{weight:g}", CHOOSING_SEED, False, _fixed(estimator=e, lambda_klm=weight))
         for weight in WEIGHTS
-        for estimator in ESTIMATORS
-        for twin in TWINS
+        for e in ESTIMATORS
     ]
 
 
