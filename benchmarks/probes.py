@@ -41,10 +41,10 @@ SCHEMES = (
     ("independent", 1.0),
     ("independent", 0.5),
     ("balanced", 1.0),
+    ("exact", 0.125),
     ("crossed", 1.0),
     ("crossed", 0.5),
     ("crossed", 0.25),
-    ("exact", 0.125),
 )
 Layers = Callable[[Float[Array, "b n_z"]], Sequence[Float[Array, "b ..."]]]
 KEPT = 17  # of the gradient's entries, one in so many
