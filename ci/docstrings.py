@@ -2,7 +2,7 @@
 
 In the package a formula is an indented block, |a| is an absolute value and "tiny" a string of Python. reStructuredText
 would run the lines of the first into one paragraph, look up the second as the name of a substitution, and bend the
-quotes of the third.
+quotes of the third. The line that names a chapter gives way to the page's own, which has a link.
 """
 
 import re
@@ -10,6 +10,7 @@ from typing import Any
 
 CODE = re.compile(r"(`[^`]*`)")
 STRING = re.compile(r'(?<![\w`])("[\w.]+")')
+CHAPTER = "Derived in the book's chapter "
 SECTION = re.compile(r"(Args|Attributes|Returns|Yields|Raises):$")
 
 
@@ -18,6 +19,8 @@ def prepare(lines: list[str]) -> list[str]:
     prepared: list[str] = []
     literal = section = False
     for line in lines:
+        if line.startswith(CHAPTER):
+            continue
         indented = line.startswith("    ")
         if line and not indented:
             literal, section = False, bool(SECTION.match(line))

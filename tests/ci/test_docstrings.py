@@ -74,6 +74,11 @@ def test_formulas_become_literal_and_arguments_stay():
     ]
 
 
+def test_the_line_that_names_a_chapter_is_left_to_the_page():
+    lines = ["Source: us.", "Derived in the book's chapter Grids.", ""]
+    assert docstrings.prepare(lines) == ["Source: us.", ""]
+
+
 def test_strings_become_code_once():
     assert docstrings.prepare(['size "tiny" or `"lite"`; not "two words"']) == [
         'size ``"tiny"`` or `"lite"`; not "two words"'
