@@ -1,4 +1,6 @@
-"""`python -m benchmarks [NAME] [options]`, NAME being training (or nothing), probes, metrics, scenes, data or kills.
+"""Measure: `python -m benchmarks [NAME] [options]`.
+
+NAME is training (or nothing), probes, beyond, metrics, scenes, data or kills.
 
 For the options: `python -m benchmarks NAME --help`.
 """
@@ -6,7 +8,7 @@ For the options: `python -m benchmarks NAME --help`.
 import importlib
 import sys
 
-NAMES = ("training", "probes", "metrics", "scenes", "data", "kills")
+NAMES = ("training", "probes", "beyond", "metrics", "scenes", "data", "kills")
 
 
 def main(arguments: list[str]) -> int:

@@ -30,6 +30,7 @@ def test_latents_in_groups_give_the_same(estimator, monkeypatch, x64):
 
     def value_and_gradient():
         module._klm.clear_cache()
+        module._pairwise.clear_cache()
         return jax.value_and_grad(lambda z: tl.multiinformation(z, latent_scale(z), estimator=estimator))(
             jnp.asarray(z)
         )
@@ -41,3 +42,4 @@ def test_latents_in_groups_give_the_same(estimator, monkeypatch, x64):
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), value_and_gradient(), together
         )
     module._klm.clear_cache()
+    module._pairwise.clear_cache()

@@ -1,18 +1,21 @@
 """Leg 2: kernel-based latent multiinformation (KLM), the dependence of the latents in nats.
 
 Source: Hsu et al., *Tripod* (ICML 2024). The `released` estimator follows the authors' public code, `matched`
-the paper's Figure 3 (one smoothing matrix for both densities); `leave_one_out` is this project's own.
+the paper's Figure 3 (one smoothing matrix for both densities); `leave_one_out` and `pairwise` are this project's own.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import logsumexp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int, PyTree, Shaped
 
-ESTIMATORS = ("released", "matched", "leave_one_out")
+ESTIMATORS = ("released", "matched", "leave_one_out", "pairwise")
+PAIR_BANDWIDTH = 0.7  # of `pairwise`, in units of σ: it tells pairs of dependent latents best from batches of 32 and 64
 TABLES = 2**20  # numbers in the tables of all latents that are worked on together, if it is more than one
 
 
@@ -83,11 +86,14 @@ def multiinformation(
     bandwidths' log-ratio is left. KLM therefore does not change under z → diag(a) z, σ → |a| σ. It takes O(b² n_z) time
     and O(b²) memory.
 
+    The estimator "pairwise" is the sum over all pairs of latents of their own KLM, for which 64 points in the plane are
+    enough. It sees no dependence of three latents of which each two are independent. It takes O(b² n_z²) time.
+
     Args:
         z: latents, floating point, shape (b, n_z), b ≥ 2. Gradients flow through z and scale.
         scale: σ, positive, shape (n_z,); usually `latent_scale` of the continuous latents.
-        estimator: "released" (h_J Silverman's, h_M = 1), "matched" (both Silverman's) or "leave_one_out"
-            (both 1, each point left out of its own density estimate).
+        estimator: "released" (h_J Silverman's, h_M = 1), "matched" (both Silverman's), "leave_one_out" (both 1, each
+            point left out of its own density estimate) or "pairwise" (as "leave_one_out", by pairs, both 0.7).
 
     Returns:
         KLM, a scalar, in nats. `released` and `matched` have a floor of several nats at small b and large n_z, since
@@ -109,39 +115,67 @@ def multiinformation(
     if scale.shape != z.shape[1:]:
         raise ValueError(f"scale must have shape ({z.shape[1]},), one value a latent, got {scale.shape}")
     b, n_z = z.shape
-    h_joint, h_marginal = _bandwidths(estimator, b, n_z)
+    if estimator == "pairwise":
+        return _pairwise(z, scale, PAIR_BANDWIDTH)
+    return _klm(z, scale, *_bandwidths(estimator, b, n_z), estimator == "leave_one_out")
 
-    return _klm(z, scale, h_joint, h_marginal, estimator == "leave_one_out")
+
+def _exponents(z: Float[Array, "g b"], scale: Float[Array, " g"]) -> Float[Array, "g b b"]:
+    """Of the kernels of unit bandwidth, a table of (point, kernel) for each latent."""
+    return -0.5 * jnp.square((z[:, :, None] - z[:, None, :]) / scale[:, None, None])
+
+
+def _log_density(exponent: Float[Array, "*g b b"], bandwidth: float, leave_out: bool) -> Float[Array, "*g b"]:
+    """At each point, up to the kernels' factor."""
+    b = exponent.shape[-1]
+    if leave_out:
+        own = jnp.broadcast_to(jnp.eye(b, dtype=bool), exponent.shape)
+        exponent = jnp.where(own, -jnp.inf, exponent)
+    return logsumexp(exponent / bandwidth**2, axis=-1) - jnp.log(jnp.asarray(b - leave_out, exponent.dtype))
+
+
+def _sum_by_groups(function: Callable[..., PyTree[Array]], b: int, *arrays: Shaped[Array, "m ..."]) -> PyTree[Array]:
+    """function(*arrays), which makes a table (b, b) for each of the m rows and sums over them, by groups of rows.
+
+    Few tables are in memory at once, in the gradient too, which makes each anew.
+    """
+    m = len(arrays[0])
+    group = max(g for g in range(1, m + 1) if m % g == 0 and (g == 1 or g * b * b <= TABLES))
+    grouped = [array.reshape(m // group, group, *array.shape[1:]) for array in arrays]
+    start = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(function, *(a[0] for a in grouped)))
+
+    def add(sums: PyTree[Array], rows: list[Array]) -> tuple[PyTree[Array], None]:
+        return jax.tree.map(jnp.add, sums, jax.checkpoint(function)(*rows)), None
+
+    return jax.lax.scan(add, start, grouped)[0]
 
 
 @partial(jax.jit, static_argnums=(2, 3, 4))
 def _klm(
     z: Float[Array, "b n_z"], scale: Float[Array, " n_z"], h_joint: float, h_marginal: float, leave_out: bool
 ) -> Float[Array, ""]:
-    """KLM by groups of latents, so that few tables of (point, kernel) are in memory at once, in the gradient too."""
-    b, n_z = z.shape
-    group = max(g for g in range(1, n_z + 1) if n_z % g == 0 and (g == 1 or g * b * b <= TABLES))
-    log_n = jnp.log(jnp.asarray(b - leave_out, z.dtype))
-
-    def tables(z: Float[Array, "g b"], scale: Float[Array, " g"]) -> Float[Array, "g b b"]:
-        return -0.5 * jnp.square((z[:, :, None] - z[:, None, :]) / scale[:, None, None])
-
-    def log_density(exponent: Float[Array, "*g b b"], bandwidth: float) -> Float[Array, "*g b"]:
-        """At each point, up to the kernels' factor."""
-        if leave_out:
-            own = jnp.broadcast_to(jnp.eye(b, dtype=bool), exponent.shape)
-            exponent = jnp.where(own, -jnp.inf, exponent)
-        return logsumexp(exponent / bandwidth**2, axis=-1) - log_n
-
-    @jax.checkpoint  # the gradient makes each table anew
     def densities(z: Float[Array, "g b"], scale: Float[Array, " g"]) -> tuple[Array, Array]:
-        exponents = tables(z, scale)
-        return jnp.sum(exponents, axis=0), jnp.sum(log_density(exponents, h_marginal), axis=0)
+        exponents = _exponents(z, scale)
+        return jnp.sum(exponents, axis=0), jnp.sum(_log_density(exponents, h_marginal, leave_out), axis=0)
 
-    def add(sums: tuple[Array, Array], latents: tuple[Array, Array]) -> tuple[tuple[Array, Array], None]:
-        return jax.tree.map(jnp.add, sums, densities(*latents)), None
+    joint, marginals = _sum_by_groups(densities, len(z), z.T, scale)
+    log_bandwidths = z.shape[1] * jnp.log(jnp.asarray(h_marginal / h_joint, z.dtype))
+    return jnp.mean(_log_density(joint, h_joint, leave_out) - marginals) + log_bandwidths
 
-    start = jnp.zeros((b, b), z.dtype), jnp.zeros(b, z.dtype)
-    (joint, marginals), _ = jax.lax.scan(add, start, (z.T.reshape(-1, group, b), scale.reshape(-1, group)))
-    log_bandwidths = n_z * jnp.log(jnp.asarray(h_marginal / h_joint, z.dtype))
-    return jnp.mean(log_density(joint, h_joint) - marginals) + log_bandwidths
+
+@partial(jax.jit, static_argnums=2)
+def _pairwise(z: Float[Array, "b n_z"], scale: Float[Array, " n_z"], h: float) -> Float[Array, ""]:
+    b, n_z = z.shape
+    first, second = np.triu_indices(n_z, 1)
+    if not len(first):
+        return jnp.zeros((), z.dtype)  # one latent has nothing to depend on
+
+    def marginals(z: Float[Array, "g b"], scale: Float[Array, " g"]) -> Float[Array, " b"]:
+        return jnp.sum(_log_density(_exponents(z, scale), h, leave_out=True), axis=0)
+
+    def joints(k: Int[Array, " g"], m: Int[Array, " g"]) -> Float[Array, " b"]:
+        exponents = _exponents(z.T[k], scale[k]) + _exponents(z.T[m], scale[m])
+        return jnp.sum(_log_density(exponents, h, leave_out=True), axis=0)
+
+    pairs = _sum_by_groups(joints, b, jnp.asarray(first), jnp.asarray(second))
+    return jnp.mean(pairs - (n_z - 1) * _sum_by_groups(marginals, b, z.T, scale))  # each latent is in n_z - 1 pairs
