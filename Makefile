@@ -64,11 +64,12 @@ colab: $(STAMP)  ## run every notebook as a reader does in Colab, with Colab's v
 links: $(STAMP)  ## ask for every address that the built book links to, after `make book`
 	$(PY) ci/check_links.py $(BUILD)/html
 
-lint: $(STAMP)  ## report style, formatting and notebooks that are not stripped
+lint: $(STAMP)  ## report style, formatting, notebooks that are not stripped and numbers that are typed
 	$(PY) -m ruff check $(SOURCES)
 	$(PY) -m ruff format --check $(SOURCES)
 	$(PY) ci/strip_notebooks.py --check book data/cards
 	$(PY) ci/install_cell.py --check
+	$(PY) ci/check_numbers.py
 
 fix: $(STAMP)  ## mend what `make lint` reports, where a tool can
 	$(PY) ci/install_cell.py

@@ -149,6 +149,7 @@ def hessian_penalty(
         ValueError: z is not (b, n_z), fewer than two probes, a step that is not positive, an unknown method.
 
     Source: Peebles et al. (2020).
+    Derived in the book's chapter Curvature.
     """
     z = jnp.asarray(z)
     _check(z, probes, method, epsilon)
@@ -212,6 +213,7 @@ def normalized_hessian_penalty(
             "crossed" with other than two probes or with "finite".
 
     Source: Hsu et al. (2024); k, ε, ddof and 1e-10 from the released code. The crossed design is this project's own.
+    Derived in the book's chapter Curvature.
     """
     z = jnp.asarray(z)
     _check(z, probes, method, epsilon)
@@ -280,6 +282,8 @@ def exact_hessian_energy(
     Raises:
         TypeError: z is not floating point.
         ValueError: wrong shapes.
+
+    Derived in the book's chapter Curvature.
     """
     z = jnp.asarray(z)
     _check_latents(z)

@@ -28,6 +28,7 @@ def silverman_factor(n: int, d: int) -> float:
         ValueError: n or d below 1.
 
     Source: Silverman, *Density Estimation for Statistics and Data Analysis* (1986), chapter 4.
+    Derived in the book's chapter Kernels.
     """
     if n < 1 or d < 1:
         raise ValueError(f"n and d must be at least 1, got n = {n}, d = {d}")
@@ -50,6 +51,8 @@ def latent_scale(c: Float[Array, "b n_z"] | ArrayLike, *, floor: float = 1e-6) -
     Raises:
         TypeError: c is not floating point.
         ValueError: c is not of shape (b, n_z), or empty.
+
+    Derived in the book's chapter Kernels.
     """
     c = jnp.asarray(c)
     if not jnp.issubdtype(c.dtype, jnp.floating):
@@ -99,6 +102,8 @@ def multiinformation(
     Raises:
         TypeError: z is not floating point.
         ValueError: wrong shapes, fewer than two points, or an unknown estimator.
+
+    Derived in the book's chapter Kernels.
     """
     if estimator not in ESTIMATORS:
         raise ValueError(f"estimator must be one of {', '.join(ESTIMATORS)}, got {estimator!r}")

@@ -74,6 +74,8 @@ def quantize(z: Float[Array, "*batch n_z"] | ArrayLike, levels: ArrayLike | Sequ
     Raises:
         TypeError: z is not floating point, or levels are not integers.
         ValueError: z has no latent axis, or levels are below 2 or of another length than n_z.
+
+    Derived in the book's chapter Grids.
     """
     z = jnp.asarray(z)
     if not jnp.issubdtype(z.dtype, jnp.floating):

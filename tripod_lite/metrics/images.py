@@ -43,7 +43,7 @@ def ssim(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
 
     With the means μ, variances σ² and covariance σ_ab of the two images in a Gaussian window around a pixel,
 
-    (2 μ_a μ_b + C_1)(2 σ_ab + C_2) / ((μ_a² + μ_b² + C_1)(σ_a² + σ_b² + C_2)),  C_1 = 0.01², C_2 = 0.03².
+        (2 μ_a μ_b + C_1)(2 σ_ab + C_2) / ((μ_a² + μ_b² + C_1)(σ_a² + σ_b² + C_2)),  C_1 = 0.01², C_2 = 0.03².
 
     The window has 11 × 11 pixels and a standard deviation of 1.5 pixels; only windows inside the image count. In
     [-1, 1]; 1 for equal images. It rewards edges and textures in the right place, where PSNR asks for values only.

@@ -35,9 +35,9 @@ def infomec(
 ) -> InfoMEC:
     """Modularity, compactness and explicitness of a code.
 
-    InfoM = (mean over active j of max_i NMI_ij / Σ_i NMI_ij - 1/n_s) / (1 - 1/n_s)
-    InfoC = (mean over i of max_j NMI_ij / Σ_j NMI_ij - 1/n_a) / (1 - 1/n_a)
-    InfoE = mean over i of (H∅ - H_z)/H∅
+        InfoM = (mean over active j of max_i NMI_ij / Σ_i NMI_ij - 1/n_s) / (1 - 1/n_s)
+        InfoC = (mean over i of max_j NMI_ij / Σ_j NMI_ij - 1/n_a) / (1 - 1/n_a)
+        InfoE = mean over i of (H∅ - H_z)/H∅
 
     over the n_a active latents for InfoM and InfoC, over all of them for InfoE; see `normalized_information`,
     `active_latents` and `explicitness`. A latent that tells nothing of any source counts 0 in the first mean, a source
