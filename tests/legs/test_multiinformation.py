@@ -37,8 +37,9 @@ def slow(z: np.ndarray, scale: np.ndarray, estimator: str) -> float:
     """KLM from its definition: densities, not logarithms, one pair of points and one latent at a time."""
     b, d = z.shape
     if estimator == "pairwise":  # a bandwidth of 0.7 is one of 1 with 0.7 σ
-        pairs = (list(pair) for pair in itertools.combinations(range(d), 2))
-        return sum(slow(z[:, pair], 0.7 * scale[pair], "leave_one_out") for pair in pairs)
+        return sum(
+            slow(z[:, p], 0.7 * scale[p], "leave_one_out") for p in map(list, itertools.combinations(range(d), 2))
+        )
     silverman = (4 / (d + 2)) ** (1 / (d + 4)) * b ** (-1 / (d + 4))
     h_joint = 1.0 if estimator == "leave_one_out" else silverman
     h_marginal = silverman if estimator == "matched" else 1.0
@@ -85,7 +86,6 @@ def test_two_points_on_a_line(r):
     assert value(z, scale, "released") == pytest.approx(by_hand, abs=1e-12)
     assert value(z, scale, "matched") == pytest.approx(0, abs=1e-12)
     assert value(z, scale, "leave_one_out") == pytest.approx(0, abs=1e-12)
-    assert value(z, scale, "pairwise") == 0
 
 
 def test_two_points_in_the_plane():
@@ -176,20 +176,6 @@ def test_a_ring_reads_less_than_independent_under_wide_kernels():
     sigma = ring.std(axis=0)
     assert value(ring, 0.5 * sigma, "leave_one_out") > 0.2
     assert value(ring, 1.5 * sigma, "leave_one_out") < -0.005
-
-
-def test_pairs_are_not_enough_for_three():
-    # z_2 is the product of the signs z_0 and z_1: each two are independent, all three are not.
-    signs = np.array(list(itertools.product((-1.0, 1.0), repeat=2)))
-    z = np.tile(np.concatenate([signs, signs.prod(axis=1, keepdims=True)], axis=1), (64, 1))
-    assert abs(value(z, z.std(axis=0), "pairwise")) < 0.05 < 0.3 < value(z, 0.7 * z.std(axis=0), "leave_one_out")
-
-
-@pytest.mark.parametrize("d", [2, 5])
-def test_copies_of_one_latent_count_once_a_pair(d):
-    z = np.random.default_rng(6).uniform(-1, 1, (32, 1))
-    pair = value(np.tile(z, 2), 0.7 * np.tile(z.std(axis=0), 2), "leave_one_out")
-    assert value(np.tile(z, d), np.tile(z.std(axis=0), d), "pairwise") == pytest.approx(d * (d - 1) / 2 * pair)
 
 
 RECORDED = {  # independent, one pair equal, all pairs equal, all equal: means over 8 batches, d = 12, L = 12
