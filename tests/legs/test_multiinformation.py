@@ -37,9 +37,8 @@ def slow(z: np.ndarray, scale: np.ndarray, estimator: str) -> float:
     """KLM from its definition: densities, not logarithms, one pair of points and one latent at a time."""
     b, d = z.shape
     if estimator == "pairwise":  # a bandwidth of 0.7 is one of 1 with 0.7 σ
-        return sum(
-            slow(z[:, p], 0.7 * scale[p], "leave_one_out") for p in map(list, itertools.combinations(range(d), 2))
-        )
+        pairs = map(list, itertools.combinations(range(d), 2))
+        return sum(slow(z[:, pair], 0.7 * scale[pair], "leave_one_out") for pair in pairs)
     silverman = (4 / (d + 2)) ** (1 / (d + 4)) * b ** (-1 / (d + 4))
     h_joint = 1.0 if estimator == "leave_one_out" else silverman
     h_marginal = silverman if estimator == "matched" else 1.0
@@ -303,14 +302,9 @@ def test_the_default_is_the_released_estimator():
 
 
 POINTS, SCALE = np.zeros((4, 3), np.float32), np.ones(3, np.float32)
+UNKNOWN = "estimator .*released, matched, leave_one_out, pairwise.*'silverman'"
 BAD = {
-    "unknown estimator": (
-        POINTS,
-        SCALE,
-        "silverman",
-        ValueError,
-        "estimator .*released, matched, leave_one_out, pairwise.*'silverman'",
-    ),
+    "unknown estimator": (POINTS, SCALE, "silverman", ValueError, UNKNOWN),
     "integers": (POINTS.astype(int), SCALE, "released", TypeError, "z must be floating point, got int"),
     "booleans": (POINTS > 0, SCALE, "released", TypeError, "z must be floating point, got bool"),
     "complex numbers": (POINTS + 1j, SCALE, "released", TypeError, "z must be floating point, got complex"),

@@ -1,4 +1,4 @@
-"""What the sum of KLM over pairs of latents sees and what it does not; test_multiinformation has that it is that sum."""
+"""What the sum of KLM over pairs of latents sees, and what it does not."""
 
 import itertools
 
