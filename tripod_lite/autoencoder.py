@@ -57,7 +57,7 @@ class TripodConfig:
         size: the networks, "tiny", "lite" or "paper".
         levels: L, grid values a latent; an integer or one a latent.
         quantize: leg 1; without it the decoder sees c = tanh z̃.
-        estimator: of the multiinformation, "released", "matched" or "leave_one_out".
+        estimator: of the multiinformation, "released", "matched", "leave_one_out" or "pairwise".
         lambda_klm: weight of leg 2, the multiinformation in nats; 0 switches it off.
         lambda_nhp: weight of leg 3, the normalized Hessian penalty; 0 switches it off.
         probes: k, probes a sample and kind in leg 3.
