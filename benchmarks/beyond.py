@@ -176,6 +176,8 @@ def _codes(model: tl.Tripod, images: UInt8[Array, "n h w 3"]) -> np.ndarray:
 
 def agreement(codes: np.ndarray, active: np.ndarray, others: np.ndarray, others_active: np.ndarray) -> float:
     """InfoM of codes, with the active ones of other codes as factors; codes of shape (n, n_z), active (n_z,)."""
+    if not others_active.any():
+        return 0.0
     told = normalized_information(others[:, others_active].astype(int), codes.astype(int))
     return modularity_compactness(told, active)[0]
 

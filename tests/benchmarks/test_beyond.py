@@ -19,7 +19,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def leave(run: beyond.Run, *, codes: np.ndarray | None = None, **scores: float) -> None:
+def leave(run: beyond.Run, *, codes: np.ndarray | None = None, **scores: object) -> None:
     """What a finished run leaves."""
     fields = {"twin": run.twin, "arm": run.arm, "seed": run.seed, "tied": run.tied, "changes": dict(run.changes)}
     place = {"environment": {"date": str(run.seed), "commit": "abc"}, "active": [True] * 4, "nmi": [[1.0]]}
@@ -65,6 +65,7 @@ def test_codes_that_differ_by_order_agree_and_others_do_not():
     on = np.ones(4, bool)
     assert beyond.agreement(a, on, a[:, ::-1], on) > 0.95
     assert beyond.agreement(a, on, b, on) < 0.1
+    assert beyond.agreement(a, on, b, ~on) == 0
     half = np.array([True, True, False, False])
     assert beyond.agreement(a, half, a, half) > 0.95
 
@@ -93,8 +94,10 @@ def test_a_run_is_trained_scored_and_collected(folder, monkeypatch):
     assert beyond.train(trained) == trained.name
     assert trained not in beyond.missing(runs)
     alone = [run for run in runs if run.arm == trained.arm and run != trained]
+    active = json.loads((folder / f"{trained.name}.json").read_text())["active"]
     for run in beyond.missing(runs):
-        leave(run, codes=np.load(folder / f"{trained.name}.npy") if run in alone else None)
+        same = {"codes": np.load(folder / f"{trained.name}.npy"), "active": active} if run in alone else {}
+        leave(run, **same)
     beyond.collect()
     record = json.loads((folder / "result.json").read_text())
     assert record["runs"].keys() == {run.name for run in runs + beyond.choosing_runs()}
