@@ -54,7 +54,11 @@ def test_tiny_preset_is_small():
         ({"quantize": "no"}, TypeError, "quantize must be True or False, got 'no'"),
         ({"quantize": 1}, TypeError, "quantize must be True or False, got 1"),
         ({"levels": 2.5}, TypeError, "levels must be an integer"),
-        ({"estimator": "exact"}, ValueError, "estimator must be one of released, matched, leave_one_out, got 'exact'"),
+        (
+            {"estimator": "exact"},
+            ValueError,
+            "estimator must be one of released, matched, leave_one_out, pairwise, got 'exact'",
+        ),
         ({"lambda_klm": -1.0}, ValueError, "lambda_klm must be finite and not negative"),
         ({"lambda_nhp": float("nan")}, ValueError, "lambda_nhp must be finite"),
         ({"lambda_nhp": "1"}, TypeError, "lambda_nhp must be a number, got '1'"),
