@@ -102,6 +102,7 @@ def test_a_run_is_trained_scored_and_collected(folder, monkeypatch):
     record = json.loads((folder / "result.json").read_text())
     assert record["runs"].keys() == {run.name for run in runs + beyond.choosing_runs()}
     kept = record["runs"][trained.name]
-    assert kept["tied"] and kept["changes"] == {"estimator": "released", "lambda_klm": 0.0} and np.array(kept["nmi"]).shape == (6, 12)
+    assert kept["tied"] and kept["changes"] == {"estimator": "released", "lambda_klm": 0.0}
+    assert np.array(kept["nmi"]).shape == (6, 12)
     assert len(record["environments"]) == 2  # that of the run, and that of the others, whatever their dates
     assert len(kept["agreement"]) == len(beyond.SEEDS) - 1
