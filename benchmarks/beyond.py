@@ -8,14 +8,18 @@ seeds.
 
 (a) Which estimator of the multiinformation serves best at b = 64? The λ of each is chosen from `WEIGHTS` by the mean of
     InfoM and InfoC on the twin of Shapes3D with seed 10, and used on both. (The largest was added when two of the
-    estimators chose the one before it.) The best estimator there is part of the `base` of what follows. Prediction:
-    `pairwise` > `leave_one_out` > `released` in InfoM and InfoC; `released` is no better than no penalty.
+    estimators chose the one before it. It was settled then, too, that the best estimator there is part of the `base` of
+    what follows.) Prediction: `pairwise` > `leave_one_out` > `released` in InfoM and InfoC; `released` is no better
+    than no penalty.
 (b) How many levels? And can the number be chosen without labels, by how well seeds agree? Prediction: 4 levels lose
     InfoE, 24 lose InfoM, and the agreement of seeds finds the best or the second best.
 (c) Two factors are tied in training, not in what is held out. What does each leg do then? Prediction: the penalty on
     multiinformation now works against the truth, and more is lost with it than without it.
     (Of Isaac3D the colors of the object and of the wall were tied first. No latent of any run knew the object's color,
     so there was nothing to see. The two factors that the untied runs know best took their place.)
+
+A question whether crossed probes on 4 images serve as well as the released design on 64 was dropped before any of these
+runs; `python -m benchmarks probes` compares their gradients.
 
 How well two runs agree is the modularity of the one's latents with the other's active latents in the place of factors.
 
