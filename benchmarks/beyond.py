@@ -197,12 +197,12 @@ def collect() -> None:
     """Put the figures in their place."""
     everything = choosing_runs() + comparing_runs(chosen())
     figures = {run: json.loads((BUILD / f"{run.name}.json").read_text(encoding="utf-8")) for run in everything}
-    environments = []
+    environments: list[dict[str, Any]] = []  # each with the date of its first run
     for one in figures.values():
-        here = {name: value for name, value in one.pop("environment").items() if name != "date"}
-        if here not in environments:
-            environments.append(here)
-        one["environment"] = environments.index(here)
+        here = one.pop("environment")
+        alike = [place for place, other in enumerate(environments) if other | {"date": here["date"]} == here]
+        one["environment"] = alike[0] if alike else len(environments)
+        environments += [] if alike else [here]
     codes = {run: (np.load(BUILD / f"{run.name}.npy"), np.array(one["active"])) for run, one in figures.items()}
     for run, one in figures.items():
         others = [other for other in figures if (other.twin, other.arm) == (run.twin, run.arm) and other != run]

@@ -105,4 +105,5 @@ def test_a_run_is_trained_scored_and_collected(folder, monkeypatch):
     assert kept["tied"] and kept["changes"] == {"estimator": "released", "lambda_klm": 0.0}
     assert np.array(kept["nmi"]).shape == (6, 12)
     assert len(record["environments"]) == 2  # that of the run, and that of the others, whatever their dates
+    assert all(place["date"] for place in record["environments"])
     assert len(kept["agreement"]) == len(beyond.SEEDS) - 1
