@@ -22,7 +22,8 @@ import importlib.util
 
 if importlib.util.find_spec("tripod_lite") is None:
     %pip install -q "tripod-lite @ {package}"
-    if importlib.util.find_spec("jax_cuda12_plugin"):  # it must be of JAX's version, or JAX does not see the GPU
+    # The plugin must be of JAX's version, or JAX does not see the GPU.
+    if importlib.util.find_spec("jax_cuda12_plugin"):
         %pip install -q "jax[cuda12]\""""
 
 
