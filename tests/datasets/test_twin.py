@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import chi2
 
 from tripod_lite.datasets import DATASETS, Twin, load_dataset
+from tripod_lite.datasets.twin import _draw
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +55,23 @@ def test_any_number_of_images(twin, n):
         np.testing.assert_array_equal(images[-1:], twin.images(factors[-1:]))
 
 
-def test_more_images_than_are_drawn_at_once(twin):
-    """600 are drawn as two chunks of 512."""
-    rows = np.arange(600) * 797
-    many, one = np.asarray(twin.take(rows)[0], np.int32), np.asarray(twin.take(rows[-16:])[0], np.int32)
-    assert np.abs(many[-16:] - one).max() <= 1
+@pytest.mark.parametrize("n", [600, 2100])
+def test_many_images_are_those_of_few(twin, n):
+    """Drawn in small blocks, in large ones, and inside a compiled function."""
+    factors = twin.factors(np.arange(n) * 197)
+    few = np.asarray(twin.images(factors[-5:]), np.int32)
+    for images in (twin.images, jax.jit(twin.images)):
+        many = np.asarray(images(factors), np.int32)
+        assert many.shape == (n, 8, 8, 3)
+        assert np.abs(many[-5:] - few).max() <= 1
+
+
+def test_for_any_number_of_images_two_programs_are_compiled():
+    ds = load_dataset("shapes3d", image_size=9)
+    before = _draw._cache_size()
+    for n in (1, 17, 300, 2049, 2100):
+        ds.take(np.arange(n))
+    assert _draw._cache_size() == before + 2
 
 
 def test_every_factor_is_sampled_uniformly(twin):

@@ -31,10 +31,9 @@ FRAMES = Path(__file__).with_name("frames.npz")
 
 
 def images(scene, rows):
-    """Pictures as whole numbers that can be subtracted; always 512 are drawn, so that each scene is compiled once."""
-    rows = np.asarray(rows, np.int32)
+    """Pictures as whole numbers that can be subtracted."""
     ds = load_dataset(scene.name, image_size=SIZE, variant=scene.variant)
-    return np.asarray(ds.images(np.pad(rows, ((0, 512 - len(rows)), (0, 0)))))[: len(rows)].astype(np.int32)
+    return np.asarray(ds.images(rows)).astype(np.int32)
 
 
 def random_rows(scene, n, seed=0):

@@ -1,9 +1,11 @@
 """Twins: data sets that are drawn as they are asked for."""
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpy.typing as npt
 from jaxtyping import Array, Float, Int
 
@@ -11,6 +13,9 @@ from tripod_lite.checks import check_count
 from tripod_lite.datasets.base import Dataset, Factors, Images
 from tripod_lite.datasets.grid import FactorGrid
 from tripod_lite.scenes import Scene
+
+# Images that are drawn at once. A CPU gains nothing by the large blocks, an accelerator does.
+_BLOCK, _LARGE_BLOCK, _MANY = 16, 512, 2048
 
 
 class Twin(Dataset):
@@ -82,21 +87,28 @@ class Twin(Dataset):
             else:
                 columns.append(jax.random.choice(one, grid, (n,)))
         values = jnp.stack(columns, axis=1)
-        return _render(self.scene, _padded(values), self.image_size)[:n], values
+        return _in_blocks(partial(_render, self.scene, image_size=self.image_size), values), values
 
     def images(self, factors: npt.ArrayLike) -> Images:
         """See `Dataset.images`; safe under `jax.jit`, where values off the grid go unnoticed."""
         return self._draw(self.grid.check(factors))
 
     def _draw(self, factors: Factors) -> Images:
-        return _draw(self.scene, _padded(factors), self.image_size)[: len(factors)]
+        return _in_blocks(partial(_draw, self.scene, image_size=self.image_size), factors)
 
 
-def _padded(rows: Array) -> Array:
-    """16, 32, … 512 rows, or a multiple of 512: compiling takes seconds, so it is done for few numbers of images."""
+def _in_blocks(draw: Callable[[Array], Images], rows: Array) -> Images:
+    """What `draw` gives for all rows. Compiling it takes seconds, so that is done for two numbers of rows only.
+
+    Under `jax.jit` it is part of a program that is compiled for this number anyway.
+    """
+    if isinstance(rows, jax.core.Tracer):
+        return draw(rows)
     n = len(rows)
-    room = max(16, 1 << (n - 1).bit_length()) if n <= 512 else -(-n // 512) * 512
-    return jnp.pad(rows, ((0, room - n), (0, 0)))
+    size = _BLOCK if n <= _MANY else _LARGE_BLOCK
+    padded = np.pad(np.asarray(rows), ((0, -n % size if n else size), (0, 0)))
+    images = [draw(padded[at : at + size]) for at in range(0, len(padded), size)]
+    return jnp.concatenate(images)[:n]
 
 
 @partial(jax.jit, static_argnames=("scene", "image_size"))

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from tripod_lite.scenes.primitives import pixel_centers, share
@@ -88,17 +89,18 @@ def unit(vector: Float[Array, "*b 3"]) -> Float[Array, "*b 3"]:
     return vector * jax.lax.rsqrt(jnp.sum(vector**2, axis=-1, keepdims=True) + _TINY)
 
 
-def line(camera: Camera, normal: Vector) -> Line:
-    """The edge on whose positive side directions d have d · normal > 0; of no normal, one that is positive all over."""
-    coefficients = camera.axes @ normal
-    length = jnp.sqrt(jnp.sum(coefficients**2) + _TINY**2)
+def edges(camera: Camera, normals: Float[Array, "k 3"]) -> Float[Array, "k 3"]:
+    """Lines on whose positive sides directions d have d · normal > 0; of no normal, one that is positive all over."""
+    coefficients = normals @ camera.axes.T
+    length = jnp.sqrt(jnp.sum(coefficients**2, axis=1, keepdims=True) + _TINY**2)
     return jnp.where(length < 1e-6, jnp.array([0.0, 0.0, 1.0], length.dtype), coefficients / length)
 
 
 def conic(camera: Camera, form: Float[Array, "3 3"]) -> Conic:
     """The edge on whose positive side directions d have d · form · d > 0, for a symmetric form."""
     q = camera.axes @ form @ camera.axes.T
-    return jnp.stack([q[0, 0], 2 * q[0, 1], q[1, 1], 2 * q[0, 2], 2 * q[1, 2], q[2, 2]])
+    rows, columns = np.array([0, 0, 1, 0, 1, 2]), np.array([0, 1, 1, 2, 2, 2])
+    return q[rows, columns] * jnp.asarray(1 + (rows != columns), q.dtype)
 
 
 def inside(edge: Conic) -> Outline:

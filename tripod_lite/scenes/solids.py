@@ -21,9 +21,9 @@ from tripod_lite.scenes.patches import (
     between,
     conic,
     each,
+    edges,
     inside,
     join,
-    line,
     patch,
     receive,
     shadow,
@@ -110,7 +110,7 @@ def outline(camera: Camera, corners: Float[Array, "4 3"]) -> Outline:
     seen = corners - camera.eye[None]
     normals = jnp.cross(seen, jnp.roll(seen, -1, axis=0))
     side = jnp.where(normals @ jnp.sum(seen, axis=0) < 0, -1.0, 1.0)  # never 0, or a face seen edge on were all over
-    return between(jnp.stack([line(camera, side[k] * normals[k]) for k in range(4)]))
+    return between(edges(camera, side[:, None] * normals))
 
 
 def face(camera: Camera, corners: Float[Array, "4 3"], color: Vector, light: Scalar, opacity: float = 1.0) -> Patches:
@@ -137,10 +137,12 @@ def box(
     corners = _box_faces(center, half, axes, camera.eye - center)
     brightness = light.on(jnp.sign(view)[:, None] * axes)
     seen = jnp.where(jnp.abs(view) > half, 1.0, 0.0)
-    faces = [
-        patch(outline(camera, corners[k]), color, brightness[k], opens=float(k == 0), opacity=seen[k]) for k in range(3)
-    ]
-    return join(*faces)
+    first = jnp.array([1.0, 0.0, 0.0], center.dtype)
+
+    def one(corners: Array, brightness: Array, opens: Array, opacity: Array) -> Patches:
+        return patch(outline(camera, corners), color, brightness, opens=opens, opacity=opacity)
+
+    return each(one, corners, brightness, first, seen)
 
 
 def box_shadow(
