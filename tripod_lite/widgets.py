@@ -77,7 +77,7 @@ $caption
 
 SLIDER = string.Template("""\
 <label style="display:flex;flex-wrap:wrap;gap:0 0.75em;align-items:center;margin:0.25em 0">
-<span style="flex:0 0 ${name_wide}ch">$name</span>
+<span style="flex:0 0 min(${name_wide}ch, 100%)">$name</span>
 <input type="range" min="0" max="$last" step="1" value="$place" aria-label="$name" aria-valuetext="$label" \
 style="flex:1 1 6em;min-width:0;margin:0">
 <output style="flex:0 0 ${label_wide}ch;font-variant-numeric:tabular-nums">$label</output>
