@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tripod_lite.metrics import dci
@@ -90,6 +90,7 @@ def test_formulas_equal_the_loop():
 
 
 @given(seed=st.integers(0, 2**16), n_s=st.integers(2, 5), n_z=st.integers(2, 5))
+@example(seed=21911, n_s=2, n_z=2)  # diagonal, where rounding led past 1
 @settings(max_examples=15, deadline=None)
 def test_formulas_do_not_know_the_order(seed, n_s, n_z):
     rng = np.random.default_rng(seed)
@@ -97,7 +98,7 @@ def test_formulas_do_not_know_the_order(seed, n_s, n_z):
     r[0, 0] = 0.5
     moved = r[rng.permutation(n_s)][:, rng.permutation(n_z)]
     for formula, rows in ((disentanglement, r.T), (completeness, r)):
-        assert -1e-12 <= formula(r) <= 1
+        assert 0 <= formula(r) <= 1
         assert formula(moved) == pytest.approx(formula(r), abs=1e-12)
         assert formula(5 * r) == pytest.approx(slow_concentration(rows), abs=1e-12)
 

@@ -89,4 +89,4 @@ def _concentration_by_entropy(rows: Float[np.ndarray, "r k"]) -> float:
         return 1.0
     p = rows / np.where(weight > 0, weight, 1.0)[:, None]
     entropy = -np.sum(p * np.log(np.where(p > 0, p, 1.0)), axis=1) / np.log(rows.shape[1])
-    return float(weight / total @ (1 - entropy))
+    return float(np.clip(weight / total @ (1 - entropy), 0.0, 1.0))  # rounding leads past the ends
