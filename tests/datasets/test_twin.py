@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import chi2
 
 from tripod_lite.datasets import DATASETS, Twin, load_dataset
-from tripod_lite.datasets.twin import _draw
+from tripod_lite.datasets import twin as module
 
 
 @pytest.fixture(scope="module")
@@ -55,23 +55,33 @@ def test_any_number_of_images(twin, n):
         np.testing.assert_array_equal(images[-1:], twin.images(factors[-1:]))
 
 
-@pytest.mark.parametrize("n", [600, 2100])
-def test_many_images_are_those_of_few(twin, n):
-    """Drawn in small blocks, in large ones, and inside a compiled function."""
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+@pytest.mark.parametrize("n", [300, 600, 2100])
+def test_many_images_are_those_of_few(twin, n, backend, monkeypatch):
+    """Drawn in small blocks, in large ones, all at once, and inside a compiled function."""
     factors = twin.factors(np.arange(n) * 197)
     few = np.asarray(twin.images(factors[-5:]), np.int32)
+    monkeypatch.setattr("jax.default_backend", lambda: backend)
     for images in (twin.images, jax.jit(twin.images)):
         many = np.asarray(images(factors), np.int32)
         assert many.shape == (n, 8, 8, 3)
         assert np.abs(many[-5:] - few).max() <= 1
 
 
-def test_for_any_number_of_images_two_programs_are_compiled():
+@pytest.mark.parametrize(("backend", "programs"), [("cpu", {16, 512}), ("gpu", {16, 32, 512, 2560})])
+def test_few_programs_are_compiled(backend, programs, monkeypatch):
+    monkeypatch.setattr("jax.default_backend", lambda: backend)
+    compiled = set()
+
+    def draw(scene, rows, image_size):
+        compiled.add(len(rows))
+        return jnp.zeros((len(rows), 9, 9, 3), jnp.uint8)
+
+    monkeypatch.setattr(module, "_draw", draw)
     ds = load_dataset("shapes3d", image_size=9)
-    before = _draw._cache_size()
-    for n in (1, 17, 300, 2049, 2100):
-        ds.take(np.arange(n))
-    assert _draw._cache_size() == before + 2
+    for n in (0, 1, 16, 17, 300, 512, 2049, 2100):
+        assert len(ds.images(ds.factors(np.arange(n)))) == n
+    assert compiled == programs
 
 
 def test_every_factor_is_sampled_uniformly(twin):

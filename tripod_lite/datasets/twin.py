@@ -5,7 +5,6 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import numpy.typing as npt
 from jaxtyping import Array, Float, Int
 
@@ -14,7 +13,7 @@ from tripod_lite.datasets.base import Dataset, Factors, Images
 from tripod_lite.datasets.grid import FactorGrid
 from tripod_lite.scenes import Scene
 
-# Images that are drawn at once. A CPU gains nothing by the large blocks, an accelerator does.
+# Images that a CPU draws at once; the larger blocks are for more than so many, which would be too many small ones.
 _BLOCK, _LARGE_BLOCK, _MANY = 16, 512, 2048
 
 
@@ -87,28 +86,31 @@ class Twin(Dataset):
             else:
                 columns.append(jax.random.choice(one, grid, (n,)))
         values = jnp.stack(columns, axis=1)
-        return _in_blocks(partial(_render, self.scene, image_size=self.image_size), values), values
+        return _drawn(partial(_render, self.scene, image_size=self.image_size), values), values
 
     def images(self, factors: npt.ArrayLike) -> Images:
         """See `Dataset.images`; safe under `jax.jit`, where values off the grid go unnoticed."""
         return self._draw(self.grid.check(factors))
 
     def _draw(self, factors: Factors) -> Images:
-        return _in_blocks(partial(_draw, self.scene, image_size=self.image_size), factors)
+        return _drawn(partial(_draw, self.scene, image_size=self.image_size), factors)
 
 
-def _in_blocks(draw: Callable[[Array], Images], rows: Array) -> Images:
-    """What `draw` gives for all rows. Compiling it takes seconds, so that is done for two numbers of rows only.
+def _drawn(draw: Callable[[Array], Images], rows: Array) -> Images:
+    """What `draw` gives for all rows. It is compiled for few numbers of rows, since that takes seconds.
 
-    Under `jax.jit` it is part of a program that is compiled for this number anyway.
+    An accelerator draws all at once, in a program for at least so many. A CPU is as fast with one block after another.
+    Under `jax.jit` this is part of a program that is compiled for its own number anyway.
     """
     if isinstance(rows, jax.core.Tracer):
         return draw(rows)
-    n = len(rows)
+    n, width = rows.shape
+    if jax.default_backend() != "cpu":
+        room = max(16, 1 << (n - 1).bit_length()) if n <= 512 else -(-n // 512) * 512
+        return draw(jnp.pad(rows, ((0, room - n), (0, 0))))[:n]
     size = _BLOCK if n <= _MANY else _LARGE_BLOCK
-    padded = np.pad(np.asarray(rows), ((0, -n % size if n else size), (0, 0)))
-    images = [draw(padded[at : at + size]) for at in range(0, len(padded), size)]
-    return jnp.concatenate(images)[:n]
+    blocks = jnp.pad(rows, ((0, -n % size if n else size), (0, 0))).reshape(-1, size, width)
+    return jnp.concatenate([draw(block) for block in blocks])[:n]
 
 
 @partial(jax.jit, static_argnames=("scene", "image_size"))
