@@ -99,8 +99,8 @@ class Twin(Dataset):
 def _drawn(draw: Callable[[Array], Images], rows: Array) -> Images:
     """What `draw` gives for all rows. It is compiled for few numbers of rows, since that takes seconds.
 
-    An accelerator draws all at once, in a program for at least so many. A CPU is as fast with one block after another.
-    Under `jax.jit` this is part of a program that is compiled for its own number anyway.
+    An accelerator draws all at once, in a program for at least so many. A CPU draws one block after another, nearly as
+    fast. Under `jax.jit` this is part of a program that is compiled for its own number anyway.
     """
     if isinstance(rows, jax.core.Tracer):
         return draw(rows)

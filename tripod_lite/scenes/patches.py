@@ -22,7 +22,6 @@ from tripod_lite.scenes.primitives import pixel_centers, share
 
 Vector = Float[Array, "3"]
 Conic = Float[Array, "6"]  # coefficients of u², uv, v², u, v, 1
-Line = Float[Array, "3"]  # coefficients of u, v, 1
 Scalar = Float[Array, ""]
 
 _TINY = 1e-9
@@ -90,7 +89,10 @@ def unit(vector: Float[Array, "*b 3"]) -> Float[Array, "*b 3"]:
 
 
 def edges(camera: Camera, normals: Float[Array, "k 3"]) -> Float[Array, "k 3"]:
-    """Lines on whose positive sides directions d have d · normal > 0; of no normal, one that is positive all over."""
+    """Lines on whose positive sides directions d have d · normal > 0: a row a normal, coefficients of u, v and 1.
+
+    Of no normal, one that is positive all over.
+    """
     coefficients = normals @ camera.axes.T
     length = jnp.sqrt(jnp.sum(coefficients**2, axis=1, keepdims=True) + _TINY**2)
     return jnp.where(length < 1e-6, jnp.array([0.0, 0.0, 1.0], length.dtype), coefficients / length)
