@@ -99,18 +99,18 @@ class Twin(Dataset):
 def _drawn(draw: Callable[[Array], Images], rows: Array) -> Images:
     """What `draw` gives for all rows. It is compiled for few numbers of rows, since that takes seconds.
 
-    An accelerator draws all at once, in a program for at least so many. A CPU draws one block after another, nearly as
-    fast. Under `jax.jit` this is part of a program that is compiled for its own number anyway.
+    On accelerators and under `jax.jit`: 16, 32, … 512 rows, or a multiple of 512, all at once. A CPU draws one block
+    after another, nearly as fast.
     """
-    if isinstance(rows, jax.core.Tracer):
-        return draw(rows)
-    n, width = rows.shape
-    if jax.default_backend() != "cpu":
-        room = max(16, 1 << (n - 1).bit_length()) if n <= 512 else -(-n // 512) * 512
-        return draw(jnp.pad(rows, ((0, room - n), (0, 0))))[:n]
-    size = _BLOCK if n <= _MANY else _LARGE_BLOCK
-    blocks = jnp.pad(rows, ((0, -n % size if n else size), (0, 0))).reshape(-1, size, width)
-    return jnp.concatenate([draw(block) for block in blocks])[:n]
+    n = len(rows)
+    if jax.default_backend() == "cpu":
+        size = _BLOCK if n <= _MANY else _LARGE_BLOCK
+        padded = jnp.pad(rows, ((0, -n % size if n else size), (0, 0)))
+        if not isinstance(padded, jax.core.Tracer):  # `rows` may be constants of a program that is being traced
+            blocks = [draw(padded[at : at + size]) for at in range(0, len(padded), size)]
+            return jnp.concatenate(blocks)[:n]
+    room = max(16, 1 << (n - 1).bit_length()) if n <= 512 else -(-n // 512) * 512
+    return draw(jnp.pad(rows, ((0, room - n), (0, 0))))[:n]
 
 
 @partial(jax.jit, static_argnames=("scene", "image_size"))

@@ -47,7 +47,7 @@ def visibility(ds: Twin, *, settings: int = 16, seed: int = 0) -> Visibility:
         table = np.repeat(rows[:, None], size, axis=1)
         table[:, :, k] = np.arange(size)[None]
         tables.append(table.reshape(-1, len(sizes)))
-    images = np.asarray(ds.images(np.concatenate(tables)))  # together, so that one size is compiled
+    images = np.asarray(ds.images(np.concatenate(tables)))  # together: accelerators compile one size
     steps = np.empty((settings, len(sizes), *ds.image_shape), np.float32)
     least, median = np.empty(len(sizes)), np.empty(len(sizes))
     start = 0

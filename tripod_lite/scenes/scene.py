@@ -74,7 +74,8 @@ class Scene:
             raise TypeError(f"values must be floating point, got dtype {values.dtype}")
         if values.ndim != 2 or values.shape[1] != len(self.factors):
             raise ValueError(f"values must have shape (n, {len(self.factors)}), a column a factor, got {values.shape}")
-        return jnp.clip(self.draw(values, image_size), 0.0, 1.0)
+        with jax.default_matmul_precision("highest"):  # accelerators have faster products that would move edges
+            return jnp.clip(self.draw(values, image_size), 0.0, 1.0)
 
     def images(self, factors: Int[Array, "n n_s"], image_size: int) -> UInt8[Array, "n h w 3"]:
         """Pictures of class numbers in 8 bits; safe under `jax.jit`, in memory little larger than the result."""

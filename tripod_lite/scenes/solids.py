@@ -121,9 +121,9 @@ def face(camera: Camera, corners: Float[Array, "4 3"], color: Vector, light: Sca
 def _box_faces(center: Vector, half: Vector, axes: Float[Array, "3 3"], toward: Vector) -> Float[Array, "3 4 3"]:
     """The corners of those three faces of a box that look `toward`."""
     sides = jnp.where(axes @ toward > 0, 1.0, -1.0)
-    edges = half[:, None] * axes
-    middle = center[None] + sides[:, None] * edges
-    across, along = jnp.roll(edges, -1, axis=0), jnp.roll(edges, -2, axis=0)
+    spans = half[:, None] * axes
+    middle = center[None] + sides[:, None] * spans
+    across, along = jnp.roll(spans, -1, axis=0), jnp.roll(spans, -2, axis=0)
     corners = [middle - across - along, middle + across - along, middle + across + along, middle - across + along]
     return jnp.stack(corners, axis=1)
 
