@@ -42,6 +42,7 @@ class Archive:
     pictures: Callable[[int], Iterator[Picture]]
 
 
+# What damaged files make the readers raise; a zip with an unknown compression, NotImplementedError.
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError, RuntimeError)
 HDF5_DAMAGE = (OSError, TypeError, KeyError, ValueError)
 
